@@ -1,0 +1,27 @@
+//! Lists the files of `targets/`, so that a new target is a new file and no change of code.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::{env, fs};
+
+fn main() {
+    let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    let out = env::var("OUT_DIR").expect("cargo sets OUT_DIR");
+    let folder = Path::new(&root).join("targets");
+    println!("cargo::rerun-if-changed={}", folder.display());
+    let mut files: Vec<_> = fs::read_dir(&folder)
+        .expect("`targets/` can be read")
+        .map(|entry| entry.expect("`targets/` can be read").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    files.sort();
+    let mut list = String::from("&[\n");
+    for file in &files {
+        println!("cargo::rerun-if-changed={}", file.display());
+        let name = file.file_name().expect("a file has a name").to_string_lossy();
+        writeln!(list, "    ({name:?}, include_str!({:?})),", file.display().to_string())
+            .expect("writing to a string");
+    }
+    list.push_str("]\n");
+    fs::write(Path::new(&out).join("targets.rs"), list).expect("OUT_DIR can be written");
+}

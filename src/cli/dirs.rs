@@ -1,0 +1,27 @@
+//! Where the program keeps things, by the XDG base directory specification.
+
+use std::env;
+use std::path::PathBuf;
+
+use super::report::Told;
+
+/// `$POLYARCH_CACHE_DIR`, else `$XDG_CACHE_HOME/polyarch`, else `~/.cache/polyarch`: what can be made again.
+pub(super) fn cache() -> Result<PathBuf, Told> {
+    if let Some(dir) = absolute("POLYARCH_CACHE_DIR") {
+        return Ok(dir);
+    }
+    if let Some(dir) = absolute("XDG_CACHE_HOME") {
+        return Ok(dir.join("polyarch"));
+    }
+    absolute("HOME").map(|home| home.join(".cache/polyarch")).ok_or_else(|| {
+        Told::new(
+            "no folder for the cache: `HOME` is not set",
+            "set `HOME`, or `POLYARCH_CACHE_DIR` to an absolute path",
+        )
+    })
+}
+
+/// The XDG specification has relative paths in its variables ignored.
+fn absolute(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
+}

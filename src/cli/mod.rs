@@ -1,0 +1,69 @@
+//! The command line: one file a verb, each with its arguments, its call and its output.
+//!
+//! Nothing imports this room. It alone prints, reads the environment and knows exit statuses.
+
+mod dirs;
+mod exit;
+mod printer;
+mod report;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Parser, Subcommand};
+
+pub use exit::ExitStatus;
+use printer::{Printer, Verbosity};
+
+/// Inspect, bundle and run programs and images for any CPU architecture, without a daemon and without root.
+#[derive(Debug, Parser)]
+#[command(name = "polyarch", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+
+    /// Say also what was chosen and why
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+impl Command {
+    fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
+        match self {}
+    }
+
+    /// What a failure of this verb exits with.
+    fn failure_status(&self) -> u8 {
+        exit::FAILURE
+    }
+}
+
+/// Runs the program with `args`, the program's name first.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(err) => {
+            // Printing help or a usage error can only fail where nobody listens.
+            let _ = err.print();
+            return if err.use_stderr() { exit::usage_status(&args) } else { ExitCode::SUCCESS };
+        }
+    };
+    let printer = Printer::new(match (cli.quiet, cli.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (false, 0) => Verbosity::Normal,
+        (false, _) => Verbosity::Verbose,
+    });
+    let failure = cli.command.failure_status();
+    match cli.command.execute(printer) {
+        Ok(status) => status.into(),
+        Err(err) => report::report(&err, failure),
+    }
+}

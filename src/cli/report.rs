@@ -1,0 +1,60 @@
+//! Turns an error into one message: what was being done, why it failed, what to do next.
+
+use std::error::Error;
+use std::io;
+use std::process::ExitCode;
+
+use super::printer::{ERROR, HINT, line};
+
+/// Prints `err` once, with its causes and hints, and gives the status to exit with.
+pub(super) fn report(err: &anyhow::Error, failure: u8) -> ExitCode {
+    // `polyarch inspect … | head` is no failure of ours.
+    if err.chain().any(is_broken_pipe) {
+        return ExitCode::SUCCESS;
+    }
+    let mut chain = err.chain();
+    if let Some(first) = chain.next() {
+        line(format_args!("{ERROR}error{ERROR:#}: {first}"));
+    }
+    for cause in chain {
+        line(format_args!("  caused by: {cause}"));
+    }
+    let mut status = failure;
+    for cause in err.chain() {
+        if let Some(told) = cause.downcast_ref::<Told>() {
+            status = told.status.unwrap_or(status);
+        }
+        for hint in hints(cause) {
+            line(format_args!("{HINT}hint{HINT:#}: {hint}"));
+        }
+    }
+    ExitCode::from(status)
+}
+
+fn is_broken_pipe(err: &(dyn Error + 'static)) -> bool {
+    err.downcast_ref::<io::Error>().is_some_and(|err| err.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// What each room's error knows of a way out.
+fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
+    if let Some(told) = err.downcast_ref::<Told>() {
+        return told.hint.iter().cloned().collect();
+    }
+    Vec::new()
+}
+
+/// A failure found by a verb itself, with what to do and, where it is not the usual, the exit status.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(super) struct Told {
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+    pub(super) status: Option<u8>,
+}
+
+impl Told {
+    /// `message`, and what to do next.
+    pub(super) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: Some(hint.into()), status: None }
+    }
+}

@@ -1,0 +1,32 @@
+//! polyarch makes images for one CPU on another and runs them.
+//!
+//! The library does the work and never prints, exits or reads the command line; [`cli`] is the only
+//! room that does. A room imports only rooms listed below it here, which a test holds:
+//!
+//! | room | job |
+//! |---|---|
+//! | [`cli`] | one file a verb: its arguments, the call, its output |
+//! | [`bundle`] | programs and their emulator become an image |
+//! | [`sandbox`] | namespaces, mounts, the built-in runner |
+//! | [`image`] | OCI layouts and docker archives |
+//! | [`layer`] | applying and writing tar layers |
+//! | [`binfmt`] | binfmt_misc rules |
+//! | [`emulator`] | finding, fetching and caching qemu-user programs |
+//! | [`debian`] | Debian's archive: signed indexes, package files |
+//! | [`tree`] | read-only views of files: directories and tar streams |
+//! | [`elf`] | what a binary says of itself |
+//! | [`target`] | the catalogue of machines |
+//! | [`progress`] | how long work reports to whoever started it |
+
+pub mod binfmt;
+pub mod bundle;
+pub mod cli;
+pub mod debian;
+pub mod elf;
+pub mod emulator;
+pub mod image;
+pub mod layer;
+pub mod progress;
+pub mod sandbox;
+pub mod target;
+pub mod tree;

@@ -1,0 +1,92 @@
+//! What the tests share: a place of their own for each, and the program run in it.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A test's own folder, home and environment. All of it goes when the test ends.
+pub struct Cx {
+    dir: tempfile::TempDir,
+}
+
+/// What a run of the program printed, and how it ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Cx {
+    pub fn new() -> Self {
+        let cx = Self { dir: tempfile::tempdir().expect("a temporary folder can be made") };
+        std::fs::create_dir_all(cx.path("home")).unwrap();
+        cx
+    }
+
+    /// `name` in the test's folder.
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes a file, with its parents.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// The program, to be run in the test's folder with a home of its own and nothing else of this machine's environment.
+    pub fn polyarch(&self) -> Command {
+        let mut command = self.command(env!("CARGO_BIN_EXE_polyarch"));
+        command.env("SOURCE_DATE_EPOCH", "1700000000");
+        command
+    }
+
+    /// Any program, in the same surroundings.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(self.dir.path())
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", self.path("home"))
+            .env("LC_ALL", "C.UTF-8")
+            .env("TZ", "UTC");
+        command
+    }
+
+    /// Runs the program with `args`.
+    pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ran {
+        ran(self.polyarch().args(args))
+    }
+}
+
+/// Runs `command` to its end.
+pub fn ran(command: &mut Command) -> Ran {
+    let Output { status, stdout, stderr } =
+        command.output().unwrap_or_else(|err| panic!("{command:?}: {err}"));
+    Ran {
+        status: std::os::unix::process::ExitStatusExt::signal(&status)
+            .map_or_else(|| status.code().unwrap(), |signal| 128 + signal),
+        stdout: String::from_utf8_lossy(&stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+    }
+}
+
+impl Ran {
+    /// The standard output, if the run ended well.
+    #[track_caller]
+    pub fn success(self) -> String {
+        assert_eq!(self.status, 0, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self.stdout
+    }
+
+    /// The standard error, if the run ended with `status`.
+    #[track_caller]
+    pub fn failure(self, status: i32) -> String {
+        assert_eq!(self.status, status, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self.stderr
+    }
+}
