@@ -4,8 +4,11 @@
 
 mod dirs;
 mod exit;
+mod format;
+mod inspect;
 mod printer;
 mod report;
+mod table;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -32,11 +35,15 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Inspect(inspect::Args),
+}
 
 impl Command {
     fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
-        match self {}
+        match self {
+            Self::Inspect(args) => args.execute(printer),
+        }
     }
 
     /// What a failure of this verb exits with.

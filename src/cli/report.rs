@@ -5,6 +5,8 @@ use std::io;
 use std::process::ExitCode;
 
 use super::printer::{ERROR, HINT, line};
+use crate::elf::ElfError;
+use crate::tree::TreeError;
 
 /// Prints `err` once, with its causes and hints, and gives the status to exit with.
 pub(super) fn report(err: &anyhow::Error, failure: u8) -> ExitCode {
@@ -31,6 +33,21 @@ pub(super) fn report(err: &anyhow::Error, failure: u8) -> ExitCode {
     ExitCode::from(status)
 }
 
+/// `err` and its causes in one line, for where a failure is one of many.
+pub(super) fn one_line(err: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(err), |err: &&(dyn Error + 'static)| (*err).source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Prints what to do about `err`, where something is known.
+pub(super) fn print_hints(err: &(dyn Error + 'static)) {
+    for cause in std::iter::successors(Some(err), |err: &&(dyn Error + 'static)| (*err).source()) {
+        for hint in hints(cause) {
+            line(format_args!("{HINT}hint{HINT:#}: {hint}"));
+        }
+    }
+}
+
 fn is_broken_pipe(err: &(dyn Error + 'static)) -> bool {
     err.downcast_ref::<io::Error>().is_some_and(|err| err.kind() == io::ErrorKind::BrokenPipe)
 }
@@ -40,7 +57,14 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
     if let Some(told) = err.downcast_ref::<Told>() {
         return told.hint.iter().cloned().collect();
     }
-    Vec::new()
+    let of = |hint: Option<Option<String>>| hint.flatten();
+    [
+        of(err.downcast_ref::<TreeError>().map(TreeError::hint)),
+        of(err.downcast_ref::<ElfError>().map(ElfError::hint)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A failure found by a verb itself, with what to do and, where it is not the usual, the exit status.
