@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand};
 
-pub use exit::ExitStatus;
+use exit::ExitStatus;
 use printer::{Printer, Verbosity};
 
 /// Inspect, bundle and run programs and images for any CPU architecture, without a daemon and without root.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -47,8 +47,8 @@ fn named(input: &Path, threads: usize) -> Result<Vec<Record>, TreeError> {
     if first.is_empty() {
         return Ok(vec![Record::error(input, "the file is empty")]);
     }
+    file.rewind().map_err(open)?;
     if let Some(compression) = Compression::of(&first) {
-        file.seek(SeekFrom::Start(0)).map_err(open)?;
         return Ok(archive::identify(input, compression, file));
     }
     if archive::is_tar(&first) {

@@ -3,4 +3,5 @@
 //! They need the tools that `scripts/test` installs; one that is missing fails its test.
 
 mod house;
+mod inspect;
 mod support;

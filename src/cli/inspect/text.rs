@@ -38,6 +38,11 @@ pub(super) fn print(out: &mut impl Write, inputs: &[PathBuf], records: &[Record]
         }
     }
     let mut counts = Vec::new();
+    let programs: usize = elf.values().map(Vec::len).sum();
+    if programs > 0 {
+        let architectures = count(elf.len(), "architecture", "architectures");
+        counts.push(format!("{} of {architectures}", count(programs, "ELF file", "ELF files")));
+    }
     for (name, files) in &elf {
         let rows: Vec<Vec<String>> = files
             .iter()
@@ -61,7 +66,6 @@ pub(super) fn print(out: &mut impl Write, inputs: &[PathBuf], records: &[Record]
             }
         }
         writeln!(out)?;
-        counts.push(format!("{} {name}", rows.len()));
     }
     if !scripts.is_empty() {
         section(out, "Scripts", scripts.len())?;

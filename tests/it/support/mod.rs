@@ -1,5 +1,7 @@
 //! What the tests share: a place of their own for each, and the program run in it.
 
+pub mod elf;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -54,6 +56,19 @@ impl Cx {
             .env("HOME", self.path("home"))
             .env("LC_ALL", "C.UTF-8")
             .env("TZ", "UTC");
+        command
+    }
+
+    /// Any program, run by a user without any rights who may enter the test's folder.
+    pub fn as_nobody(&self, program: impl AsRef<OsStr>) -> Command {
+        let open = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o777);
+        std::fs::set_permissions(self.dir.path(), open.clone()).unwrap();
+        std::fs::set_permissions(self.path("home"), open).unwrap();
+        if !rustix::process::geteuid().is_root() {
+            return self.command(program);
+        }
+        let mut command = self.command("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(program);
         command
     }
 
