@@ -5,3 +5,4 @@
 mod house;
 mod inspect;
 mod support;
+mod target;
