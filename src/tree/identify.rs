@@ -60,7 +60,16 @@ fn named(input: &Path, threads: usize) -> Result<Vec<Record>, TreeError> {
     Ok(vec![whole(input.as_os_str(), record, &first)])
 }
 
-/// A stream that cannot be read twice: a tar stream, or one file, which is kept.
+/// As [`identify`], from a stream that is called `input`: a tar stream, or one file.
+///
+/// # Errors
+/// [`TreeError::Read`] where the stream breaks off before anything can be told of it.
+pub fn identify_stream(input: &Path, from: impl Read + Send) -> Result<Vec<Record>, TreeError> {
+    let mut records = stream(input, from)?;
+    records.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(records)
+}
+
 fn stream(input: &Path, mut from: impl Read + Send) -> Result<Vec<Record>, TreeError> {
     let read = |source| TreeError::Read { path: input.into(), source };
     let first = head(&mut from).map_err(read)?;

@@ -8,7 +8,7 @@ mod directory;
 mod identify;
 mod record;
 
-pub use identify::identify;
+pub use identify::{identify, identify_stream};
 pub use record::{Content, Record};
 
 use std::io;
