@@ -3,5 +3,6 @@
 //! They need the tools that `scripts/test` installs; one that is missing fails its test.
 
 mod house;
+mod rules;
 mod support;
 mod target;
