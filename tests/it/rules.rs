@@ -124,3 +124,209 @@ fn each_rule_matches_all_of_its_guest_and_none_of_another() {
         assert!(count >= 3, "{} has {count} programs only", rule.name());
     }
 }
+
+/// Set for the copy of this test that runs with a registry of its own; names its folder.
+const INSIDE: &str = "POLYARCH_TEST_INSIDE";
+
+/// Runs the test `name` once more, as an ordinary user in a user namespace with a private binfmt_misc, from a
+/// folder that `prepare` fills. The host's handlers must be the same after as before.
+fn in_a_private_registry(name: &str, prepare: impl FnOnce(&Path)) {
+    let cx = Cx::new();
+    let before = handlers();
+    let copy = cx.path("test");
+    fs::copy("/proc/self/exe", &copy).unwrap();
+    for folder in ["", "registry", "read-only", "unmounted", "interpreters", "programs"] {
+        fs::create_dir_all(cx.path(folder)).unwrap();
+        fs::set_permissions(cx.path(folder), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    prepare(&cx.path(""));
+    let script = r#"
+        mount -t binfmt_misc none "$1/registry" &&
+        mount -t tmpfs none "$1/read-only" &&
+        : > "$1/read-only/register" &&
+        mount -o remount,bind,ro "$1/read-only" &&
+        exec "$1/test" --exact "$2" --nocapture
+    "#;
+    let mut command = if rustix::process::geteuid().is_root() {
+        let mut command = cx.command("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "unshare"]);
+        command
+    } else {
+        cx.command("unshare")
+    };
+    command.args(["-Urm", "sh", "-c", script, "sh"]).arg(cx.path("")).arg(name).env(INSIDE, cx.path(""));
+    let output = ran(&mut command).success();
+    assert!(output.contains("1 passed"), "{output}");
+    assert_eq!(handlers(), before, "the host's handlers changed");
+}
+
+/// The host's handlers, with what each file says.
+fn handlers() -> BTreeMap<PathBuf, String> {
+    let Ok(folder) = fs::read_dir("/proc/sys/fs/binfmt_misc") else { return BTreeMap::new() };
+    folder
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.clone(), fs::read_to_string(&path).unwrap_or_default()))
+        .collect()
+}
+
+fn executable(path: &Path, content: &[u8]) {
+    fs::write(path, content).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The guest that this machine is.
+fn host() -> &'static str {
+    &Catalogue::builtin().guest(&Platform::host().architecture).unwrap().name
+}
+
+/// The interpreter of the host's own rule. It must not be of the host's machine, or the kernel would look for
+/// its interpreter in turn; so it is of the 32-bit one that the host's kernel runs too.
+fn interpreter_for_host() -> PathBuf {
+    let triple = match host() {
+        "x86_64" => "i686-linux-gnu",
+        "aarch64" => "arm-linux-gnueabi",
+        other => panic!("no interpreter for the rule of a host of {other}"),
+    };
+    let source = format!(
+        r#"
+        static long call(long number, long first, const void *second, long third) {{
+        #ifdef __i386__
+            long result;
+            __asm__ volatile("int $0x80" : "=a"(result)
+                : "a"(number), "b"(first), "c"(second), "d"(third) : "memory");
+            return result;
+        #else
+            register long r7 __asm__("r7") = number;
+            register long r0 __asm__("r0") = first;
+            register const void *r1 __asm__("r1") = second;
+            register long r2 __asm__("r2") = third;
+            __asm__ volatile("svc #0" : "+r"(r0) : "r"(r7), "r"(r1), "r"(r2) : "memory");
+            return r0;
+        #endif
+        }}
+        void _start(void) {{
+            call(4, 1, "{host}\n", sizeof "{host}");
+            call(1, 0, 0, 0);
+            for (;;) {{}}
+        }}
+        "#,
+        host = host()
+    );
+    compile(&Cc { triple, flags: &["-static", "-nostdlib", "-ffreestanding", "-O1"], source: &source })
+}
+
+#[test]
+fn the_kernel_matches_as_we_do() {
+    let Some(folder) = std::env::var_os(INSIDE).map(PathBuf::from) else {
+        return in_a_private_registry("rules::the_kernel_matches_as_we_do", |folder| {
+            for (number, program) in programs().iter().enumerate() {
+                let guest = program.guest.unwrap_or("none");
+                executable(&folder.join(format!("programs/{number}:{guest}:{}", program.name)), &program.bytes);
+            }
+            for rule in rules(&folder.join("interpreters")) {
+                let script = format!("#!/bin/sh\necho {}\n", rule.name());
+                executable(rule.interpreter(), script.as_bytes());
+            }
+            let interpreter = fs::read(interpreter_for_host()).unwrap();
+            executable(&folder.join("interpreters").join(host()), &interpreter);
+        });
+    };
+    let mut programs: Vec<PathBuf> =
+        fs::read_dir(folder.join("programs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    programs.sort();
+    assert!(programs.len() > 500, "{} programs", programs.len());
+    let registry = folder.join("registry");
+    let all = rules(&folder.join("interpreters"));
+    let (own, mut foreign): (Vec<Rule>, Vec<Rule>) = all.into_iter().partition(|rule| rule.name() == host());
+    // The latest entry that matches wins. If two matched one program, one of the two orders would show it.
+    held_by_the_kernel(&registry, &foreign, &programs);
+    foreign.reverse();
+    held_by_the_kernel(&registry, &foreign, &programs);
+    held_by_the_kernel(&registry, &own, &programs);
+}
+
+/// Registers `rules`, runs each of `programs` and compares whose interpreter ran with the guest in its name.
+fn held_by_the_kernel(registry: &Path, rules: &[Rule], programs: &[PathBuf]) {
+    for rule in rules {
+        register(registry, rule).unwrap();
+    }
+    let mut wrong = Vec::new();
+    for program in programs {
+        let name = program.file_name().unwrap().to_str().unwrap();
+        let guest = name.split(':').nth(1).unwrap();
+        let expected = if rules.iter().any(|rule| rule.name() == guest) { guest } else { "" };
+        // A program of no rule fails to start, or is the host's own and says nothing.
+        let found = Command::new(program).output().map(|output| output.stdout).unwrap_or_default();
+        let found = String::from_utf8_lossy(&found);
+        if found.trim_end() != expected {
+            wrong.push(format!("{name}: expected {expected:?}, found {found:?}"));
+        }
+    }
+    fs::write(registry.join("status"), "-1").unwrap();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_registration_is_read_back_and_its_failures_are_told() {
+    let Some(folder) = std::env::var_os(INSIDE).map(PathBuf::from) else {
+        return in_a_private_registry("rules::a_registration_is_read_back_and_its_failures_are_told", |folder| {
+            executable(&folder.join("interpreters/a:b c"), b"#!/bin/sh\nexit 0\n");
+        });
+    };
+    let registry = folder.join("registry");
+    let interpreter = folder.join("interpreters/a:b c");
+    let mips = Catalogue::builtin().guest("mips").unwrap();
+    let rule = |name: &str, flags| Rule::for_guest(mips, name, &interpreter, flags).unwrap();
+    for set in 0..16_u8 {
+        let flags = Flags {
+            preserve_argv0: set & 1 != 0,
+            open_binary: set & 2 != 0,
+            credentials: set & 4 != 0,
+            fix_binary: set & 8 != 0,
+        };
+        register(&registry, &rule(&format!("mips-{set}"), flags)).unwrap();
+    }
+    assert_eq!(fs::read_dir(&registry).unwrap().count(), 16 + 2);
+
+    let plain = rule("mips-0", Flags::default());
+    assert!(matches!(register(&registry, &plain), Err(BinfmtError::Exists { .. })));
+    let unmounted = register(&folder.join("unmounted"), &plain);
+    assert!(matches!(unmounted, Err(BinfmtError::NotMounted { .. })), "{unmounted:?}");
+    let read_only = register(&folder.join("read-only"), &plain);
+    assert!(matches!(read_only, Err(BinfmtError::NotPermitted { .. })), "{read_only:?}");
+    let fixed = Flags { fix_binary: true, ..Flags::default() };
+    let missing = Rule::for_guest(mips, "missing", "/no/such/emulator", fixed).unwrap();
+    let missing = register(&registry, &missing);
+    assert!(matches!(missing, Err(BinfmtError::Interpreter { .. })), "{missing:?}");
+    fs::write(registry.join("status"), "-1").unwrap();
+}
+
+#[test]
+fn an_entry_that_is_not_what_was_asked_for_is_removed() {
+    let cx = Cx::new();
+    cx.file("registry/register", "");
+    let mips = Catalogue::builtin().guest("mips").unwrap();
+    let rule = Rule::for_guest(mips, "mips", "/q", Flags::default()).unwrap();
+    // A file system that is not the kernel's keeps no entry.
+    let absent = register(&cx.path("registry"), &rule);
+    assert!(matches!(absent, Err(BinfmtError::ReadBack { .. })), "{absent:?}");
+
+    let entry = cx.file("registry/mips", "enabled\ninterpreter /q\nflags: \nfuture line\noffset 0\nmagic 7f454c46\n");
+    let Err(BinfmtError::Differs { field, found, .. }) = register(&cx.path("registry"), &rule) else {
+        panic!("a short magic was taken")
+    };
+    assert_eq!((field, found.as_str()), ("magic", "7f454c46"));
+    assert_eq!(fs::read_to_string(entry).unwrap(), "-1");
+    assert_eq!(fs::read(cx.path("registry/register")).unwrap(), rule.line());
+}
+
+#[test]
+fn no_foreign_rule_takes_this_machines_programs() {
+    for program in ["/proc/self/exe", "/bin/sh"] {
+        let header = fs::read(program).unwrap();
+        for rule in rules(Path::new("/")) {
+            let spared = rule.check_spares(Path::new(program), &header);
+            assert_eq!(spared.is_err(), rule.name() == host(), "{program}: {spared:?}");
+        }
+    }
+}
