@@ -154,14 +154,17 @@ fn write(registry: &Path, rule: &Rule) -> Result<(), BinfmtError> {
     match file.write(&line) {
         Ok(written) if written == line.len() => Ok(()),
         Ok(_) => Err(BinfmtError::Write { name, registry, source: io::ErrorKind::WriteZero.into() }),
-        Err(source) if source.kind() == io::ErrorKind::AlreadyExists => Err(BinfmtError::Exists { name, registry }),
-        Err(source) if source.kind() == io::ErrorKind::InvalidInput => Err(BinfmtError::Refused {
-            name,
-            line: String::from_utf8_lossy(&line).into_owned(),
-            source,
-        }),
+        Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {
+            Err(BinfmtError::Exists { name, registry })
+        }
+        Err(source) if source.kind() == io::ErrorKind::InvalidInput => {
+            Err(BinfmtError::Refused { name, line: String::from_utf8_lossy(&line).into_owned(), source })
+        }
         // What `open` and `exec` would say of the interpreter; without `F` the kernel does not look at it.
-        Err(source) if rule.flags().fix_binary && source.raw_os_error() != Some(rustix::io::Errno::PERM.raw_os_error()) => {
+        Err(source)
+            if rule.flags().fix_binary
+                && source.raw_os_error() != Some(rustix::io::Errno::PERM.raw_os_error()) =>
+        {
             Err(BinfmtError::Interpreter { name, interpreter: rule.interpreter().into(), source })
         }
         Err(source) if refused(&source) => Err(BinfmtError::NotPermitted { name, registry, source }),

@@ -103,7 +103,9 @@ impl RuleError {
             Self::Interpreter { .. } => {
                 Some("give the emulator by its absolute path, or link to it from a shorter one".into())
             }
-            Self::Magic { .. } => Some("`polyarch target show linux/arm64` shows a rule that is right".into()),
+            Self::Magic { .. } => {
+                Some("`polyarch target show linux/arm64` shows a rule that is right".into())
+            }
             Self::Line { .. } => Some("use a shorter name or interpreter".into()),
             Self::HostProgram { .. } => {
                 Some("a machine needs no emulator for its own programs; choose another guest".into())
@@ -147,7 +149,8 @@ impl Rule {
         if magic.len() != mask.len() || !(MAGIC_LEAST..MAGIC_END).contains(&magic.len()) {
             return Err(RuleError::Magic { magic: magic.len(), mask: mask.len() });
         }
-        let taken = |byte: &u8| name.as_bytes().contains(byte) || interpreter.as_os_str().as_bytes().contains(byte);
+        let taken =
+            |byte: &u8| name.as_bytes().contains(byte) || interpreter.as_os_str().as_bytes().contains(byte);
         let Some(delimiter) = DELIMITERS.iter().copied().find(|byte| !taken(byte)) else {
             return Err(RuleError::Interpreter {
                 path: interpreter,
@@ -213,7 +216,8 @@ impl Rule {
     /// Whether the kernel takes a file that begins with `header` for this rule's: as it does, over the first
     /// 256 bytes, with zeros behind the end of a shorter file.
     pub fn matches(&self, header: &[u8]) -> bool {
-        let byte = |at: usize| header.get(..header.len().min(LOOKED_AT)).and_then(|seen| seen.get(at)).copied();
+        let byte =
+            |at: usize| header.get(..header.len().min(LOOKED_AT)).and_then(|seen| seen.get(at)).copied();
         self.magic
             .iter()
             .zip(&self.mask)

@@ -4,8 +4,10 @@
 
 mod dirs;
 mod exit;
+mod format;
 mod printer;
 mod report;
+mod target;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -32,11 +34,16 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// The machines that programs and images are meant for
+    Target(target::Args),
+}
 
 impl Command {
     fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
-        match self {}
+        match self {
+            Self::Target(args) => target::execute(&args, printer),
+        }
     }
 
     /// What a failure of this verb exits with.

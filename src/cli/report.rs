@@ -5,6 +5,8 @@ use std::io;
 use std::process::ExitCode;
 
 use super::printer::{ERROR, HINT, line};
+use crate::binfmt::{BinfmtError, RuleError};
+use crate::target::{PlatformError, TargetError};
 
 /// Prints `err` once, with its causes and hints, and gives the status to exit with.
 pub(super) fn report(err: &anyhow::Error, failure: u8) -> ExitCode {
@@ -39,6 +41,18 @@ fn is_broken_pipe(err: &(dyn Error + 'static)) -> bool {
 fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
     if let Some(told) = err.downcast_ref::<Told>() {
         return told.hint.iter().cloned().collect();
+    }
+    if let Some(err) = err.downcast_ref::<TargetError>() {
+        return err.hint().into_iter().collect();
+    }
+    if let Some(err) = err.downcast_ref::<PlatformError>() {
+        return err.hint().into_iter().collect();
+    }
+    if let Some(err) = err.downcast_ref::<RuleError>() {
+        return err.hint().into_iter().collect();
+    }
+    if let Some(err) = err.downcast_ref::<BinfmtError>() {
+        return err.hint().into_iter().collect();
     }
     Vec::new()
 }

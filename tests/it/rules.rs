@@ -91,7 +91,11 @@ fn programs() -> Vec<Program> {
         add(None, patched("no-order", 5, 0));
         add(None, patched("no-version", 6, 0));
         // Too short for its machine.
-        changed.push(Program { name: format!("{}+cut", program.name), guest: None, bytes: program.bytes[..18].to_vec() });
+        changed.push(Program {
+            name: format!("{}+cut", program.name),
+            guest: None,
+            bytes: program.bytes[..18].to_vec(),
+        });
     }
     programs.extend(changed);
     programs.push(Program { name: "empty".into(), guest: None, bytes: Vec::new() });
@@ -102,7 +106,9 @@ fn programs() -> Vec<Program> {
 /// A rule for each guest, called as it is, with its interpreter at `folder`/guest.
 fn rules(folder: &Path) -> Vec<Rule> {
     let guests = Catalogue::builtin().guests().iter();
-    guests.map(|guest| Rule::for_guest(guest, &guest.name, folder.join(&guest.name), Flags::default()).unwrap()).collect()
+    guests
+        .map(|guest| Rule::for_guest(guest, &guest.name, folder.join(&guest.name), Flags::default()).unwrap())
+        .collect()
 }
 
 #[test]
@@ -221,7 +227,10 @@ fn the_kernel_matches_as_we_do() {
         return in_a_private_registry("rules::the_kernel_matches_as_we_do", |folder| {
             for (number, program) in programs().iter().enumerate() {
                 let guest = program.guest.unwrap_or("none");
-                executable(&folder.join(format!("programs/{number}:{guest}:{}", program.name)), &program.bytes);
+                executable(
+                    &folder.join(format!("programs/{number}:{guest}:{}", program.name)),
+                    &program.bytes,
+                );
             }
             for rule in rules(&folder.join("interpreters")) {
                 let script = format!("#!/bin/sh\necho {}\n", rule.name());
@@ -269,9 +278,12 @@ fn held_by_the_kernel(registry: &Path, rules: &[Rule], programs: &[PathBuf]) {
 #[test]
 fn a_registration_is_read_back_and_its_failures_are_told() {
     let Some(folder) = std::env::var_os(INSIDE).map(PathBuf::from) else {
-        return in_a_private_registry("rules::a_registration_is_read_back_and_its_failures_are_told", |folder| {
-            executable(&folder.join("interpreters/a:b c"), b"#!/bin/sh\nexit 0\n");
-        });
+        return in_a_private_registry(
+            "rules::a_registration_is_read_back_and_its_failures_are_told",
+            |folder| {
+                executable(&folder.join("interpreters/a:b c"), b"#!/bin/sh\nexit 0\n");
+            },
+        );
     };
     let registry = folder.join("registry");
     let interpreter = folder.join("interpreters/a:b c");
@@ -311,7 +323,8 @@ fn an_entry_that_is_not_what_was_asked_for_is_removed() {
     let absent = register(&cx.path("registry"), &rule);
     assert!(matches!(absent, Err(BinfmtError::ReadBack { .. })), "{absent:?}");
 
-    let entry = cx.file("registry/mips", "enabled\ninterpreter /q\nflags: \nfuture line\noffset 0\nmagic 7f454c46\n");
+    let entry =
+        cx.file("registry/mips", "enabled\ninterpreter /q\nflags: \nfuture line\noffset 0\nmagic 7f454c46\n");
     let Err(BinfmtError::Differs { field, found, .. }) = register(&cx.path("registry"), &rule) else {
         panic!("a short magic was taken")
     };

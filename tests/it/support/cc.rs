@@ -115,13 +115,17 @@ pub const CROSS: &[Cross] = &[
 impl Cross {
     /// The freestanding program for this machine, in every form that its linker makes: (name, file).
     pub fn programs(&self) -> Vec<(String, PathBuf)> {
-        let forms: &[(&str, &[&str])] =
-            &[("exec", &["-static", "-no-pie"]), ("dyn", &["-fPIE", "-pie"])];
+        let forms: &[(&str, &[&str])] = &[("exec", &["-static", "-no-pie"]), ("dyn", &["-fPIE", "-pie"])];
         let made = if self.pie { forms } else { &forms[..1] };
         made.iter()
             .map(|(form, flags)| {
-                let flags: Vec<&str> =
-                    self.flags.iter().chain(*flags).chain(&["-nostdlib", "-ffreestanding"]).copied().collect();
+                let flags: Vec<&str> = self
+                    .flags
+                    .iter()
+                    .chain(*flags)
+                    .chain(&["-nostdlib", "-ffreestanding"])
+                    .copied()
+                    .collect();
                 let cc = Cc { triple: self.triple, flags: &flags, source: FREESTANDING };
                 (format!("{}.{form}", self.name), compile(&cc))
             })
@@ -136,11 +140,13 @@ pub fn compile(cc: &Cc) -> PathBuf {
     let clang = ["hexagon", "loongarch"].iter().any(|machine| cc.triple.starts_with(machine));
     let compiler = if clang { PathBuf::from("/usr/bin/clang-16") } else { gcc };
     let meta = fs::metadata(&compiler).unwrap_or_else(|err| {
-        let package = if clang { "clang-16 and lld-16".into() } else { format!("gcc-{}", cc.triple.replace('_', "-")) };
+        let package =
+            if clang { "clang-16 and lld-16".into() } else { format!("gcc-{}", cc.triple.replace('_', "-")) };
         panic!("`{}`: {err}; install Debian's {package}", compiler.display())
     });
     let key = format!("{compiler:?} {} {} {:?} {}", meta.len(), meta.mtime(), cc.flags, cc.source);
-    let digest: String = Sha256::digest(key.as_bytes()).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    let digest: String =
+        Sha256::digest(key.as_bytes()).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("fixtures");
     let file = folder.join(format!("{}-{digest}", cc.triple));
     if file.exists() {
@@ -155,8 +161,10 @@ pub fn compile(cc: &Cc) -> PathBuf {
     if clang {
         // The driver gives lld flags that it does not know, so the two steps are made apart.
         let object = work.path().join("object.o");
-        let (link, flags): (Vec<&str>, Vec<&str>) =
-            cc.flags.iter().partition(|flag| ["-static", "-no-pie", "-pie", "-shared", "-nostdlib"].contains(flag));
+        let (link, flags): (Vec<&str>, Vec<&str>) = cc
+            .flags
+            .iter()
+            .partition(|flag| ["-static", "-no-pie", "-pie", "-shared", "-nostdlib"].contains(flag));
         let triple = format!("--target={}", cc.triple);
         run(command.arg(triple).args(flags).arg("-c").arg("-o").arg(&object).arg(&source));
         let link = link.iter().filter(|flag| **flag != "-nostdlib");
