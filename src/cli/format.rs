@@ -1,12 +1,20 @@
-//! The forms in which verbs report.
+//! How a verb that reports writes its data.
 
-use clap::ValueEnum;
+use std::io::{self, Write};
 
-/// How to print.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+use serde::Serialize;
+
+/// For people or for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
-    /// For people.
+    /// A table or lines for people
     Text,
-    /// For programs.
+    /// JSON, whose keys are only ever added to
     Json,
+}
+
+/// Writes `value` as indented JSON with a newline at the end.
+pub(super) fn json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)
 }

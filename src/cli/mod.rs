@@ -9,6 +9,7 @@ mod inspect;
 mod printer;
 mod report;
 mod table;
+mod target;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -37,12 +38,15 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Inspect(inspect::Args),
+    /// The machines that programs and images are meant for
+    Target(target::Args),
 }
 
 impl Command {
     fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
         match self {
             Self::Inspect(args) => args.execute(printer),
+            Self::Target(args) => target::execute(&args, printer),
         }
     }
 

@@ -5,7 +5,9 @@ use std::io;
 use std::process::ExitCode;
 
 use super::printer::{ERROR, HINT, line};
+use crate::binfmt::{BinfmtError, RuleError};
 use crate::elf::ElfError;
+use crate::target::{PlatformError, TargetError};
 use crate::tree::TreeError;
 
 /// Prints `err` once, with its causes and hints, and gives the status to exit with.
@@ -57,14 +59,16 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
     if let Some(told) = err.downcast_ref::<Told>() {
         return told.hint.iter().cloned().collect();
     }
-    let of = |hint: Option<Option<String>>| hint.flatten();
-    [
-        of(err.downcast_ref::<TreeError>().map(TreeError::hint)),
-        of(err.downcast_ref::<ElfError>().map(ElfError::hint)),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    /// Asks `err` for its hint if it is of one of these types.
+    macro_rules! ask {
+        ($($kind:ty),* $(,)?) => {
+            $(if let Some(err) = err.downcast_ref::<$kind>() {
+                return err.hint().into_iter().collect();
+            })*
+        };
+    }
+    ask!(BinfmtError, ElfError, PlatformError, RuleError, TargetError, TreeError);
+    Vec::new()
 }
 
 /// A failure found by a verb itself, with what to do and, where it is not the usual, the exit status.

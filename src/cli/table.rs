@@ -24,8 +24,13 @@ pub(super) fn shown(text: impl AsRef<OsStr>) -> String {
     })
 }
 
-/// Prints `rows` under `head`, in columns two spaces apart and two spaces in. The last column is not filled up.
-pub(super) fn print(out: &mut impl Write, head: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
+/// Prints `rows` under `head`, in columns two spaces apart, each line behind `indent`. The last column is not filled up.
+pub(super) fn print(
+    out: &mut impl Write,
+    indent: &str,
+    head: &[&str],
+    rows: &[Vec<String>],
+) -> io::Result<()> {
     let mut widths: Vec<usize> = head.iter().map(|text| text.width()).collect();
     for row in rows {
         for (width, text) in widths.iter_mut().zip(row) {
@@ -33,16 +38,16 @@ pub(super) fn print(out: &mut impl Write, head: &[&str], rows: &[Vec<String>]) -
         }
     }
     write!(out, "{HEADING}")?;
-    line(out, &widths, head)?;
+    line(out, indent, &widths, head)?;
     write!(out, "{HEADING:#}")?;
-    rows.iter().try_for_each(|row| line(out, &widths, row))
+    rows.iter().try_for_each(|row| line(out, indent, &widths, row))
 }
 
-fn line(out: &mut impl Write, widths: &[usize], row: &[impl AsRef<str>]) -> io::Result<()> {
+fn line(out: &mut impl Write, indent: &str, widths: &[usize], row: &[impl AsRef<str>]) -> io::Result<()> {
     let last = row.iter().rposition(|text| !text.as_ref().is_empty()).unwrap_or(0);
     for (index, (text, width)) in row.iter().zip(widths).enumerate().take(last + 1) {
         let text = text.as_ref();
-        write!(out, "  {text}")?;
+        write!(out, "{}{text}", if index == 0 { indent } else { "  " })?;
         if index < last {
             write!(out, "{:1$}", "", width.saturating_sub(text.width()))?;
         }

@@ -88,10 +88,10 @@ pub struct Qemu {
 #[non_exhaustive]
 pub struct Magic {
     /// The bytes to match.
-    #[serde(serialize_with = "hex")]
+    #[serde(serialize_with = "as_hex")]
     pub magic: Vec<u8>,
     /// Which bits count; as long as `magic`.
-    #[serde(serialize_with = "hex")]
+    #[serde(serialize_with = "as_hex")]
     pub mask: Vec<u8>,
 }
 
@@ -124,13 +124,24 @@ pub struct RouterOs {
     pub notes: Vec<String>,
 }
 
+impl Target {
+    /// The target as a file of `targets/` or of the user's own, to be changed and given back.
+    pub fn to_toml(&self) -> String {
+        file::write(self)
+    }
+}
+
 /// `7f454c46…`: bytes as hexadecimal digits.
-fn hex<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
-    serializer.serialize_str(&text)
+    text
+}
+
+fn as_hex<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&hex(bytes))
 }

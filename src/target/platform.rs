@@ -27,8 +27,11 @@ pub struct PlatformError {
 
 impl PlatformError {
     /// What to do about it.
-    pub fn hint(&self) -> String {
-        "a platform is written `os/architecture` or `os/architecture/variant`, such as `linux/arm/v7`".into()
+    pub fn hint(&self) -> Option<String> {
+        Some(
+            "a platform is written `os/architecture` or `os/architecture/variant`, such as `linux/arm/v7`"
+                .into(),
+        )
     }
 }
 

@@ -38,9 +38,31 @@ fn all_keys_are_there_and_absent_facts_are_null() {
     let rows = json(&cx, &["prog"]);
     let keys: Vec<&String> = rows[0].as_object().unwrap().keys().collect();
     for key in [
-        "path", "kind", "machine", "machine_id", "class", "endianness", "type", "os_abi", "abi_version", "flags",
-        "abi", "isa", "float_abi", "linkage", "interpreter", "needed", "soname", "rpath", "runpath", "glibc",
-        "kernel", "toolchain", "platform", "targets", "evidence",
+        "path",
+        "kind",
+        "machine",
+        "machine_id",
+        "class",
+        "endianness",
+        "type",
+        "os_abi",
+        "abi_version",
+        "flags",
+        "abi",
+        "isa",
+        "float_abi",
+        "linkage",
+        "interpreter",
+        "needed",
+        "soname",
+        "rpath",
+        "runpath",
+        "glibc",
+        "kernel",
+        "toolchain",
+        "platform",
+        "targets",
+        "evidence",
     ] {
         assert!(keys.iter().any(|known| *known == key), "`{key}` is missing in {keys:?}");
     }
@@ -61,7 +83,9 @@ fn a_single_file_shows_all_facts_as_text() {
     let cx = Cx::new();
     cx.file("prog", Header::mips().bytes());
     let text = cx.run(["inspect", "prog"]).success();
-    for expected in ["machine       MIPS (8)", "32-bit", "big-endian", "o32", "mips32r2", "linux/mips", "routeros/mipsbe"] {
+    for expected in
+        ["machine       MIPS (8)", "32-bit", "big-endian", "o32", "mips32r2", "linux/mips", "routeros/mipsbe"]
+    {
         assert!(text.contains(expected), "`{expected}` is missing in\n{text}");
     }
 }
@@ -140,7 +164,11 @@ fn tables_that_lie_become_problems_of_the_row() {
         ("phentsize", &[(28, &[0, 0, 0, 52]), (42, &[0, 1, 0, 1])], "program header is said to have 1 bytes"),
         ("shentsize", &[(32, &[0, 0, 0, 52]), (46, &[0, 1, 0, 1])], "section header is said to have 1 bytes"),
         ("over-header", &[(28, &[0, 0, 0, 0]), (42, &[0, 32, 0, 1])], "overlaps the ELF header"),
-        ("over-each-other", &[(28, &[0, 0, 0, 52]), (42, &[0, 32, 0, 1]), (32, &[0, 0, 0, 60]), (46, &[0, 40, 0, 1])], "overlaps the program header"),
+        (
+            "over-each-other",
+            &[(28, &[0, 0, 0, 52]), (42, &[0, 32, 0, 1]), (32, &[0, 0, 0, 60]), (46, &[0, 40, 0, 1])],
+            "overlaps the program header",
+        ),
         ("shstrndx", &[(32, &[0, 0, 0, 52]), (46, &[0, 40, 0, 1, 0, 9])], "section names"),
     ];
     for (name, patches, expected) in cases {
@@ -337,7 +365,8 @@ fn damaged_archives_tell_what_came_before_the_damage() {
         let bytes = std::fs::read(cx.path(name)).unwrap();
         cx.file(name, &bytes[..bytes.len() / 2]);
         let ran = cx.run(["inspect", "--format", "json", name]);
-        let rows: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap_or_else(|err| panic!("{err}: {ran:?}"));
+        let rows: Vec<Value> =
+            serde_json::from_str(&ran.stdout).unwrap_or_else(|err| panic!("{err}: {ran:?}"));
         assert_eq!(row(&rows, &format!("{name}!/a-mips"))["kind"], "elf", "{name}");
         assert!(rows.iter().any(|row| row["kind"] == "error"), "{name}: {rows:#?}");
     }
@@ -397,7 +426,8 @@ fn a_file_that_vanishes_does_not_stop_the_rest() {
 fn output_into_a_closed_pipe_is_no_failure() {
     let cx = Cx::new();
     let program = env!("CARGO_BIN_EXE_polyarch");
-    let script = format!("{program} inspect --format json /usr/lib | head -c 1 >/dev/null; echo ${{PIPESTATUS[0]}}");
+    let script =
+        format!("{program} inspect --format json /usr/lib | head -c 1 >/dev/null; echo ${{PIPESTATUS[0]}}");
     let printed = ran(cx.command("bash").args(["-c", &script]));
     assert_eq!((printed.stdout.trim(), printed.stderr.as_str()), ("0", ""));
 }

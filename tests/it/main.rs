@@ -4,5 +4,6 @@
 
 mod house;
 mod inspect;
+mod rules;
 mod support;
 mod target;

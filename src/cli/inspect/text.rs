@@ -59,7 +59,7 @@ pub(super) fn print(out: &mut impl Write, inputs: &[PathBuf], records: &[Record]
             })
             .collect();
         section(out, name, rows.len())?;
-        table::print(out, &["PATH", "TYPE", "LINKAGE", "ISA", "FLOAT", "INTERPRETER"], &rows)?;
+        table::print(out, "  ", &["PATH", "TYPE", "LINKAGE", "ISA", "FLOAT", "INTERPRETER"], &rows)?;
         for (record, identity) in files {
             for problem in &identity.problems {
                 writeln!(out, "  {WARNING}problem{WARNING:#}: {}: {}", shown(&record.path), shown(problem))?;
@@ -69,13 +69,13 @@ pub(super) fn print(out: &mut impl Write, inputs: &[PathBuf], records: &[Record]
     }
     if !scripts.is_empty() {
         section(out, "Scripts", scripts.len())?;
-        table::print(out, &["PATH", "INTERPRETER", "ARGUMENT"], &scripts)?;
+        table::print(out, "  ", &["PATH", "INTERPRETER", "ARGUMENT"], &scripts)?;
         writeln!(out)?;
         counts.push(count(scripts.len(), "script", "scripts"));
     }
     if !foreign.is_empty() {
         section(out, "Other formats", foreign.len())?;
-        table::print(out, &["PATH", "FORMAT", "MACHINE"], &foreign)?;
+        table::print(out, "  ", &["PATH", "FORMAT", "MACHINE"], &foreign)?;
         writeln!(out)?;
         counts.push(count(foreign.len(), "file of another format", "files of other formats"));
     }

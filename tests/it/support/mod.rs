@@ -1,5 +1,6 @@
 //! What the tests share: a place of their own for each, and the program run in it.
 
+pub mod cc;
 pub mod elf;
 
 use std::ffi::OsStr;
