@@ -3,7 +3,9 @@
 //! Nothing imports this room. It alone prints, reads the environment and knows exit statuses.
 
 mod dirs;
+mod emulator;
 mod exit;
+mod format;
 mod printer;
 mod report;
 
@@ -32,11 +34,15 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Emulator(emulator::Args),
+}
 
 impl Command {
     fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
-        match self {}
+        match self {
+            Self::Emulator(args) => args.execute(printer),
+        }
     }
 
     /// What a failure of this verb exits with.

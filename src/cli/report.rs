@@ -40,6 +40,18 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
     if let Some(told) = err.downcast_ref::<Told>() {
         return told.hint.iter().cloned().collect();
     }
+    if let Some(err) = err.downcast_ref::<crate::target::TargetError>() {
+        return vec![err.hint()];
+    }
+    if let Some(err) = err.downcast_ref::<crate::target::PlatformError>() {
+        return vec![err.hint()];
+    }
+    if let Some(err) = err.downcast_ref::<crate::emulator::EmulatorError>() {
+        return err.hint().into_iter().collect();
+    }
+    if let Some(err) = err.downcast_ref::<crate::debian::DebianError>() {
+        return err.hint().into_iter().collect();
+    }
     Vec::new()
 }
 

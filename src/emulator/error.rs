@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::Refusal;
+use crate::debian::DebianError;
 use crate::target::{Platform, TargetError};
 
 /// An emulator could not be had.
@@ -61,6 +63,37 @@ pub enum EmulatorError {
         /// Why.
         #[source]
         source: serde_json::Error,
+    },
+    /// No QEMU of the version that a suite has can do it.
+    #[error("QEMU {version} of Debian's `{suite}` cannot run `{guest}` on {host}: {refusal}")]
+    Refused {
+        /// QEMU's name of the guest.
+        guest: String,
+        /// The platform it should run on.
+        host: Platform,
+        /// The suite.
+        suite: String,
+        /// QEMU's version there.
+        version: String,
+        /// Why not.
+        refusal: Refusal,
+    },
+    /// Debian has never been released for the host.
+    #[error("Debian has no emulators that run on {host}")]
+    NoSuite {
+        /// The platform.
+        host: Platform,
+    },
+    /// Debian's archive does not give the emulator.
+    #[error("fetching `qemu-{guest}` for {host} from Debian's archive")]
+    Debian {
+        /// QEMU's name of the guest.
+        guest: String,
+        /// The platform it should run on.
+        host: Platform,
+        /// Why.
+        #[source]
+        source: DebianError,
     },
     /// A file could not be read.
     #[error("reading `{}`", path.display())]
@@ -150,7 +183,14 @@ impl EmulatorError {
                 Some(folder) => format!("remove `{}` and fetch the emulator again", folder.display()),
                 None => return None,
             },
-            Self::Read { .. } | Self::Write { .. } => return None,
+            Self::Refused { .. } => {
+                "name an older suite with `--suite`, or give an emulator's path where one can be given".into()
+            }
+            Self::NoSuite { .. } => "give an emulator's path where one can be given".into(),
+            Self::Debian { guest, source: DebianError::NoMember { .. }, .. } => {
+                format!("this version of QEMU has no `qemu-{guest}`; name another suite with `--suite`")
+            }
+            Self::Debian { .. } | Self::Read { .. } | Self::Write { .. } => return None,
         })
     }
 }

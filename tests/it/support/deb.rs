@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use polyarch::debian::{Index, Keyring, Mirror, Options, Release};
+use polyarch::debian::{DebianError, Index, Keyring, Mirror, Options, Release};
 use polyarch::progress::Silent;
 
 /// Where what the tests fetch is kept: `target/fixtures`.
@@ -34,10 +34,23 @@ pub fn index(suite: &str, architecture: &str) -> Index {
     let indexes = indexes.get_or_insert_default();
     let key = (suite.to_owned(), architecture.to_owned());
     if !indexes.contains_key(&key) {
-        let mirror = mirror();
-        let release = Release::fetch(&mirror, suite, &Keyring::host(Path::new("/"))).unwrap();
+        let (mirror, keyring) = (mirror(), Keyring::host(Path::new("/")));
         let folder = fixtures().join("indexes");
-        let index = release.index(&mirror, "main", architecture, &folder, &Silent).unwrap();
+        let fetch = |suite: &str| {
+            let release = Release::fetch(&mirror, suite, &keyring).unwrap();
+            let index = release.index(&mirror, "main", architecture, &folder, &Silent);
+            (release, index)
+        };
+        let (release, index) = fetch(suite);
+        // A mirror that is being updated, or a cache before one, can have a new list and old indexes. Under the
+        // suite's other name (`stable` for `trixie`) the old list may stand yet, which fits them.
+        let index = index.or_else(|err| match err {
+            DebianError::Size { .. } | DebianError::Digest { .. } | DebianError::Status { .. } => {
+                fetch(&release.suite).1
+            }
+            err => Err(err),
+        });
+        let index = index.unwrap_or_else(|err| panic!("{suite} {architecture}: {err}"));
         indexes.insert(key.clone(), index);
     }
     indexes[&key].clone()
