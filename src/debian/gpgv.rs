@@ -13,9 +13,6 @@ const LIMIT: u64 = 16 << 20;
 /// How much of what gpgv says is read, in bytes.
 const STATUS_LIMIT: u64 = 1 << 20;
 
-/// Where gpgv is looked for.
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-
 /// The files of public keys by which an archive's signatures are verified.
 #[derive(Debug, Clone)]
 pub struct Keyring {
@@ -84,7 +81,7 @@ impl Keyring {
                 .map_err(|source| DebianError::Write { path, source })
         };
         let mut command = Command::new("gpgv");
-        command.env_clear().env("PATH", PATH).env("LC_ALL", "C").arg("--homedir").arg(folder.path());
+        command.env("LC_ALL", "C").arg("--homedir").arg(folder.path());
         command.args(["--status-fd", "1"]);
         for (number, file) in self.files.iter().enumerate() {
             let key = put(&format!("keys-{number}.gpg"), &keys(file)?)?;

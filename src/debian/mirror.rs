@@ -152,7 +152,7 @@ impl Mirror {
     ) -> Result<PathBuf, DebianError> {
         let is_plain = |part: &str| !matches!(part, "" | "." | "..");
         if !package.filename.split('/').all(is_plain)
-            || package.filename.contains(|c: char| c.is_control() || matches!(c, '\\' | '?' | '#' | '%'))
+            || package.filename.contains(|c: char| c.is_control() || matches!(c, '\\' | '?' | '#'))
         {
             return Err(DebianError::FileName {
                 package: package.name.clone(),

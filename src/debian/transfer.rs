@@ -40,6 +40,15 @@ struct Wanted<'a> {
     sha256: Sha256,
 }
 
+/// What a mirror answers with.
+struct Body {
+    reader: Box<dyn Read>,
+    /// Where in the file it begins.
+    start: u64,
+    /// The whole file's size in bytes, where the mirror tells.
+    total: Option<u64>,
+}
+
 /// A file that is being received, and what it has come to.
 struct Partial {
     file: File,
@@ -53,7 +62,7 @@ impl Mirror {
     pub(super) fn get(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, DebianError> {
         let url = self.url(path);
         let attempt = || {
-            let mut body = self.body(path, &url, 0)?.0;
+            let mut body = self.body(path, &url, 0)?.reader;
             let mut bytes = Vec::new();
             body.by_ref()
                 .take(limit + 1)
@@ -126,10 +135,21 @@ impl Mirror {
         }
         let resumed = partial.length;
         if partial.length < wanted.size || wanted.size == 0 {
-            let (mut body, start) = self.body(wanted.path, &wanted.url, partial.length)?;
-            if start != partial.length {
+            let body = match self.body(wanted.path, &wanted.url, partial.length) {
+                // What there is is no longer than what we have, so what we have is not from there.
+                Err(Failure::Lasting(err @ DebianError::Status { status: 416, .. })) => {
+                    partial.restart()?;
+                    return Err(Failure::Passing(err));
+                }
+                body => body?,
+            };
+            if let Some(found) = body.total.filter(|total| *total != wanted.size) {
+                return Err(Failure::Lasting(wrong_size(found, false)));
+            }
+            if body.start != partial.length {
                 partial.restart()?;
             }
+            let mut body = body.reader;
             let mut buffer = vec![0; CHUNK];
             loop {
                 let count = body.read(&mut buffer).map_err(|source| {
@@ -160,8 +180,8 @@ impl Mirror {
         Err(if resumed > 0 { Failure::Passing(err) } else { Failure::Lasting(err) })
     }
 
-    /// The content of a file from `offset` on, if the server does that: with the offset that it begins at.
-    fn body(&self, path: &str, url: &str, offset: u64) -> Result<(Box<dyn Read>, u64), Failure> {
+    /// The content of a file, from `offset` on where the server does that.
+    fn body(&self, path: &str, url: &str, offset: u64) -> Result<Body, Failure> {
         let (base, agent) = match &self.place {
             Place::Http { base, agent } => (base, agent),
             Place::Folder(folder) => {
@@ -172,9 +192,12 @@ impl Mirror {
                     }
                     _ => Failure::Lasting(DebianError::Read { path: path.clone(), source }),
                 })?;
-                file.seek(io::SeekFrom::Start(offset))
-                    .map_err(|source| Failure::Lasting(DebianError::Read { path, source }))?;
-                return Ok((Box::new(file), offset));
+                let mut open = || {
+                    file.seek(io::SeekFrom::Start(offset))?;
+                    Ok(file.metadata()?.len())
+                };
+                let total = open().map_err(|source| Failure::Lasting(DebianError::Read { path, source }))?;
+                return Ok(Body { reader: Box::new(file), start: offset, total: Some(total) });
             }
         };
         let mut request = agent.get(format!("{base}/{}", escaped(path)));
@@ -183,16 +206,19 @@ impl Mirror {
         }
         let response = request.call().map_err(|source| failure(url, source))?;
         let status = response.status().as_u16();
-        let start = match status {
-            200 => 0,
+        let length = response.body().content_length();
+        let (start, total) = match status {
+            200 => (0, length),
             206 => {
                 let range = response.headers().get("content-range").and_then(|value| value.to_str().ok());
-                let start =
-                    range.and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
+                // `bytes 100-199/200`, or `/*` where the whole is not known.
+                let range = range.and_then(|range| range.strip_prefix("bytes ")?.split_once('/'));
+                let start = range.and_then(|(range, _)| range.split('-').next()?.parse::<u64>().ok());
                 // An answer that does not say what it holds is of no use.
-                start
-                    .filter(|start: &u64| *start == offset)
-                    .ok_or_else(|| Failure::Lasting(DebianError::Status { url: url.into(), status }))?
+                let start = start
+                    .filter(|start| *start == offset)
+                    .ok_or_else(|| Failure::Lasting(DebianError::Status { url: url.into(), status }))?;
+                (start, range.and_then(|(_, total)| total.parse().ok()))
             }
             _ => {
                 let err = DebianError::Status { url: url.into(), status };
@@ -204,7 +230,7 @@ impl Mirror {
             }
         };
         let body = response.into_body().into_with_config().limit(u64::MAX).reader();
-        Ok((Box::new(body), start))
+        Ok(Body { reader: Box::new(body), start, total })
     }
 }
 

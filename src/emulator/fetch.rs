@@ -99,7 +99,9 @@ impl Fetching<'_> {
             match self.candidate(suite) {
                 Ok(found) => return Ok(found),
                 Err(err) if is_of_this_suite(&err) => {
-                    self.progress.note(&format!("`{suite}` is passed over: {err}"));
+                    let cause =
+                        std::error::Error::source(&err).map_or_else(|| err.to_string(), ToString::to_string);
+                    self.progress.note(&format!("Debian's `{suite}` is passed over: {cause}"));
                     first = first.or(Some(err));
                 }
                 Err(err) => return Err(err),
