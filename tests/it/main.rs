@@ -3,5 +3,6 @@
 //! They need the tools that `scripts/test` installs; one that is missing fails its test.
 
 mod debian;
+mod emulator;
 mod house;
 mod support;

@@ -18,6 +18,8 @@ pub enum Fault {
     Truncate(usize),
     /// It sends so many bytes of the content and nothing more, but keeps the connection.
     Hang(usize),
+    /// It answers rightly, but so much later.
+    Delay(Duration),
     /// It hangs up without an answer.
     Refuse,
 }
@@ -102,6 +104,9 @@ fn answer(mut stream: &TcpStream, folder: &Path, state: &Mutex<State>) -> std::i
         state.requests.push(Request { path: path.clone(), range: range.clone() });
         state.faults.get_mut(&path).and_then(VecDeque::pop_front)
     };
+    if let Some(Fault::Delay(pause)) = fault {
+        thread::sleep(pause);
+    }
     let file: PathBuf = folder.join(path.trim_start_matches('/').replace("%25", "%"));
     let (status, head, body) = match (fault, fs::read(file)) {
         (Some(Fault::Refuse), _) => return Ok(()),
