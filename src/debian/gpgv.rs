@@ -37,6 +37,7 @@ impl Keyring {
 
     /// The keys of Debian's archive that the host in `root` has: its package debian-archive-keyring, else those
     /// that its apt trusts. That there are none is told when a signature is to be verified.
+    #[must_use]
     pub fn host(root: &Path) -> Self {
         let keyring = root.join("usr/share/keyrings/debian-archive-keyring.gpg");
         let trusted = root.join("etc/apt/trusted.gpg.d");

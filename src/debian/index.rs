@@ -84,6 +84,7 @@ pub struct Package {
 
 impl Package {
     /// The value of any field of its description, such as `Depends`; its continuation lines are included.
+    #[must_use]
     pub fn field(&self, name: &str) -> Option<&str> {
         control::field(&self.stanza, name)
     }
@@ -116,6 +117,7 @@ impl Index {
     }
 
     /// The suite that it belongs to, as it was asked for.
+    #[must_use]
     pub fn suite(&self) -> &str {
         &self.suite
     }

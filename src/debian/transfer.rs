@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use sha2::Digest as _;
 
+use super::digest;
 use super::mirror::Place;
 use super::{DebianError, Mirror, Sha256};
 use crate::progress::{Progress, Task};
@@ -275,7 +276,7 @@ fn escaped(path: &str) -> String {
 /// Whether the file is there, and is the right one.
 fn is_there(path: &Path, size: u64, sha256: Sha256) -> Result<bool, DebianError> {
     let read = |source| DebianError::Read { path: path.into(), source };
-    let mut file = match File::open(path) {
+    let file = match File::open(path) {
         Ok(file) => file,
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(source) => return Err(read(source)),
@@ -283,24 +284,7 @@ fn is_there(path: &Path, size: u64, sha256: Sha256) -> Result<bool, DebianError>
     if file.metadata().map_err(read)?.len() != size {
         return Ok(false);
     }
-    let mut hasher = sha2::Sha256::new();
-    hash(&mut file, &mut hasher).map_err(read)?;
-    Ok(Sha256::of(hasher) == sha256)
-}
-
-/// Adds a file's content to `hasher`, and counts it.
-fn hash(file: &mut File, hasher: &mut sha2::Sha256) -> io::Result<u64> {
-    let mut buffer = vec![0; CHUNK];
-    let mut length = 0;
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(length),
-            count => {
-                hasher.update(&buffer[..count]);
-                length += count as u64;
-            }
-        }
-    }
+    Ok(Sha256::read(file).map_err(read)? == sha256)
 }
 
 impl Partial {
@@ -335,7 +319,7 @@ impl Partial {
 
     /// Takes up what an earlier transfer left.
     fn rehash(&mut self) -> Result<(), DebianError> {
-        self.length = hash(&mut self.file, &mut self.hasher)
+        self.length = digest::feed(&mut self.file, &mut self.hasher)
             .map_err(|source| DebianError::Read { path: self.path.clone(), source })?;
         Ok(())
     }

@@ -104,7 +104,7 @@ pub(super) fn find(
         return Err(EmulatorError::Changed {
             path: emulator.path,
             guest: emulator.guest,
-            host: emulator.host,
+            host: Box::new(emulator.host),
             expected: emulator.sha256,
             found,
         });

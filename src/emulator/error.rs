@@ -16,10 +16,10 @@ pub enum EmulatorError {
     #[error("`{host}` is no host that emulators are known for")]
     Host {
         /// As asked for.
-        host: Platform,
+        host: Box<Platform>,
         /// Why.
         #[source]
-        source: TargetError,
+        source: Box<TargetError>,
     },
     /// There is none, neither in the cache nor among the host's own programs.
     #[error("no static `qemu-{guest}` for {host} was found")]
@@ -27,7 +27,7 @@ pub enum EmulatorError {
         /// QEMU's name of the guest.
         guest: String,
         /// The platform it should run on.
-        host: Platform,
+        host: Box<Platform>,
         /// Programs with the right name that are of no use.
         rejected: Vec<(PathBuf, Unfit)>,
     },
@@ -37,7 +37,7 @@ pub enum EmulatorError {
         /// The program.
         path: PathBuf,
         /// The platform it should run on.
-        host: Platform,
+        host: Box<Platform>,
         /// What is wrong with it.
         unfit: Unfit,
     },
@@ -49,7 +49,7 @@ pub enum EmulatorError {
         /// The guest that it is for.
         guest: String,
         /// The host that it is for.
-        host: Platform,
+        host: Box<Platform>,
         /// The digest that was written down when it was fetched.
         expected: String,
         /// The digest it has.
@@ -70,7 +70,7 @@ pub enum EmulatorError {
         /// QEMU's name of the guest.
         guest: String,
         /// The platform it should run on.
-        host: Platform,
+        host: Box<Platform>,
         /// The suite.
         suite: String,
         /// QEMU's version there.
@@ -82,7 +82,7 @@ pub enum EmulatorError {
     #[error("Debian has no emulators that run on {host}")]
     NoSuite {
         /// The platform.
-        host: Platform,
+        host: Box<Platform>,
     },
     /// Debian's archive does not give the emulator.
     #[error("fetching `qemu-{guest}` for {host} from Debian's archive")]
@@ -90,10 +90,10 @@ pub enum EmulatorError {
         /// QEMU's name of the guest.
         guest: String,
         /// The platform it should run on.
-        host: Platform,
+        host: Box<Platform>,
         /// Why.
         #[source]
-        source: DebianError,
+        source: Box<DebianError>,
     },
     /// A file could not be read.
     #[error("reading `{}`", path.display())]
@@ -160,9 +160,10 @@ impl fmt::Display for Unfit {
 
 impl EmulatorError {
     /// What to do about it.
+    #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Host { .. } => "`polyarch target list` shows the platforms".into(),
+            Self::Host { source, .. } => source.hint(),
             Self::NotFound { guest, host, rejected } => {
                 let fetch = format!("`polyarch emulator fetch --guest {guest} --host {host}` fetches one");
                 match rejected.first() {
@@ -187,10 +188,13 @@ impl EmulatorError {
                 "name an older suite with `--suite`, or give an emulator's path where one can be given".into()
             }
             Self::NoSuite { .. } => "give an emulator's path where one can be given".into(),
-            Self::Debian { guest, source: DebianError::NoMember { .. }, .. } => {
-                format!("this version of QEMU has no `qemu-{guest}`; name another suite with `--suite`")
-            }
-            Self::Debian { .. } | Self::Read { .. } | Self::Write { .. } => return None,
+            Self::Debian { guest, source, .. } => match &**source {
+                DebianError::NoMember { .. } => {
+                    format!("this version of QEMU has no `qemu-{guest}`; name another suite with `--suite`")
+                }
+                source => return source.hint(),
+            },
+            Self::Read { .. } | Self::Write { .. } => return None,
         })
     }
 }

@@ -107,14 +107,14 @@ impl Fetching<'_> {
                 Err(err) => return Err(err),
             }
         }
-        Err(first.unwrap_or_else(|| EmulatorError::NoSuite { host: self.target.platform.clone() }))
+        Err(first.unwrap_or_else(|| EmulatorError::NoSuite { host: Box::new(self.target.platform.clone()) }))
     }
 
     /// The package that `suite` has, if its QEMU can serve.
     fn candidate(&self, suite: &str) -> Result<(Index, Package), EmulatorError> {
         let architecture = match &self.target.debian {
             Some(debian) => &debian.architecture,
-            None => return Err(EmulatorError::NoSuite { host: self.target.platform.clone() }),
+            None => return Err(EmulatorError::NoSuite { host: Box::new(self.target.platform.clone()) }),
         };
         let indexes = self.options.find.cache.join("debian/indexes");
         let package = || {
@@ -132,7 +132,7 @@ impl Fetching<'_> {
         let version = qemu_version(&package);
         rules::judge(self.guest, self.target, &version).map_err(|refusal| EmulatorError::Refused {
             guest: self.guest.name.clone(),
-            host: self.target.platform.clone(),
+            host: Box::new(self.target.platform.clone()),
             suite: suite.into(),
             version,
             refusal,
@@ -166,8 +166,11 @@ impl Fetching<'_> {
         let new = cache::prepare(folder)?;
         let path = new.path().join(format!("qemu-{}", self.guest.name));
         self.extract(deb, &path)?;
-        let unfit =
-            |unfit| EmulatorError::Unfit { path: path.clone(), host: self.target.platform.clone(), unfit };
+        let unfit = |unfit| EmulatorError::Unfit {
+            path: path.clone(),
+            host: Box::new(self.target.platform.clone()),
+            unfit,
+        };
         let read = |source| EmulatorError::Read { path: path.clone(), source };
         probe::check(&path, &self.target.elf).map_err(read)?.map_err(unfit)?;
         let told = if self.target.platform == Platform::host() { probe::version(&path) } else { None };
@@ -203,7 +206,11 @@ impl Fetching<'_> {
     }
 
     fn failed(&self, source: DebianError) -> EmulatorError {
-        EmulatorError::Debian { guest: self.guest.name.clone(), host: self.target.platform.clone(), source }
+        EmulatorError::Debian {
+            guest: self.guest.name.clone(),
+            host: Box::new(self.target.platform.clone()),
+            source: Box::new(source),
+        }
     }
 }
 
@@ -213,7 +220,7 @@ fn is_of_this_suite(err: &EmulatorError) -> bool {
     match err {
         EmulatorError::Refused { .. } => true,
         EmulatorError::Debian { source, .. } => matches!(
-            source,
+            **source,
             DebianError::NoSuite { .. }
                 | DebianError::NoIndex { .. }
                 | DebianError::NoPackage { .. }

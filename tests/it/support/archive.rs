@@ -9,14 +9,14 @@ use polyarch::debian::{Keyring, Mirror, Options};
 use super::{Cx, ran};
 
 /// The archive's folder, and the key that signs it.
-pub struct Archive<'a> {
+pub(crate) struct Archive<'a> {
     cx: &'a Cx,
     folder: PathBuf,
     /// A mirror's key is one of a run of `gpg`, whose agent ends with it.
     home: PathBuf,
     packages: String,
     /// Further lines of the `Release`.
-    pub fields: String,
+    pub(crate) fields: String,
 }
 
 impl Drop for Archive<'_> {
@@ -33,7 +33,7 @@ impl Drop for Archive<'_> {
 
 impl<'a> Archive<'a> {
     /// An empty archive called `name` in the test's folder.
-    pub fn new(cx: &'a Cx, name: &str) -> Self {
+    pub(crate) fn new(cx: &'a Cx, name: &str) -> Self {
         let home = cx.path(format!("{name}-key"));
         fs::create_dir_all(&home).unwrap();
         fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
@@ -64,27 +64,27 @@ impl<'a> Archive<'a> {
     }
 
     /// Its root.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// A file in it.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
     /// Its public keys, binary; the armoured ones are beside it, as `.asc`.
-    pub fn keyring(&self) -> PathBuf {
+    pub(crate) fn keyring(&self) -> PathBuf {
         self.home.join("keys.gpg")
     }
 
     /// The same for the library.
-    pub fn keys(&self) -> Keyring {
+    pub(crate) fn keys(&self) -> Keyring {
         Keyring::of([self.keyring()])
     }
 
     /// The mirror at `address`, with little patience.
-    pub fn mirror(&self, address: &str) -> Mirror {
+    pub(crate) fn mirror(&self, address: &str) -> Mirror {
         let root = self.cx.path("no-root");
         let patience = Some(std::time::Duration::from_millis(500));
         Mirror::open(&Options { address: Some(address), patience, ..Options::new(&root) }).unwrap()
@@ -92,7 +92,7 @@ impl<'a> Archive<'a> {
 
     /// Adds a package with `files` to the pool, and to the index that [`Archive::publish`] writes; `fields` are
     /// further lines of its description, such as `Depends: libc6\n`. Gives the file's path in the archive.
-    pub fn package(
+    pub(crate) fn package(
         &mut self,
         name: &str,
         version: &str,
@@ -124,7 +124,7 @@ impl<'a> Archive<'a> {
     }
 
     /// The index's text, to be falsified.
-    pub fn index(&mut self) -> &mut String {
+    pub(crate) fn index(&mut self) -> &mut String {
         &mut self.packages
     }
 
@@ -134,7 +134,7 @@ impl<'a> Archive<'a> {
     }
 
     /// Writes and signs the index of `architecture` and the `Release` of `suite`.
-    pub fn publish(&self, suite: &str, architecture: &str) {
+    pub(crate) fn publish(&self, suite: &str, architecture: &str) {
         let dists = self.path(&format!("dists/{suite}"));
         let name = format!("main/binary-{architecture}/Packages");
         let index = dists.join(&name);
@@ -157,7 +157,7 @@ impl<'a> Archive<'a> {
     }
 
     /// Signs the `Release` of `suite`, in both forms.
-    pub fn sign(&self, suite: &str) {
+    pub(crate) fn sign(&self, suite: &str) {
         let path = |name: &str| self.path(&format!("dists/{suite}/{name}")).to_str().unwrap().to_owned();
         self.gpg(["--clearsign", "--output", &path("InRelease"), &path("Release")]);
         self.gpg(["--armor", "--detach-sign", "--output", &path("Release.gpg"), &path("Release")]);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// One failure of the server.
 #[derive(Debug, Clone, Copy)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// It answers with this status and no content.
     Status(u16),
     /// It sends so many bytes of the content and hangs up.
@@ -26,9 +26,9 @@ pub enum Fault {
 
 /// One request, as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
-    pub path: String,
-    pub range: Option<String>,
+pub(crate) struct Request {
+    pub(crate) path: String,
+    pub(crate) range: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -39,14 +39,14 @@ struct State {
 
 /// The server. It ends with the test.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
 }
 
 impl Server {
     /// Serves the files in `folder`.
-    pub fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
@@ -64,17 +64,17 @@ impl Server {
     }
 
     /// The URL of a path.
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}/{path}", self.address)
     }
 
     /// Makes the next requests for `path` fail, one fault each.
-    pub fn fail(&self, path: &str, faults: impl IntoIterator<Item = Fault>) {
+    pub(crate) fn fail(&self, path: &str, faults: impl IntoIterator<Item = Fault>) {
         self.state.lock().unwrap().faults.entry(format!("/{path}")).or_default().extend(faults);
     }
 
     /// The requests for `path` until now.
-    pub fn requests(&self, path: &str) -> Vec<Request> {
+    pub(crate) fn requests(&self, path: &str) -> Vec<Request> {
         let path = format!("/{path}");
         let requests = &self.state.lock().unwrap().requests;
         requests.iter().filter(|request| request.path == path).cloned().collect()
@@ -137,7 +137,7 @@ fn answer(mut stream: &TcpStream, folder: &Path, state: &Mutex<State>) -> std::i
         Some(Fault::Hang(count)) => {
             stream.write_all(&body[..count.min(body.len())])?;
             // Until the client has enough of it, and no longer than any test.
-            stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+            stream.set_read_timeout(Some(Duration::from_mins(1)))?;
             let _ = stream.read(&mut [0]);
             Ok(())
         }
