@@ -3,6 +3,7 @@
 //! Nothing imports this room. It alone prints, reads the environment and knows exit statuses.
 
 mod dirs;
+mod emulator;
 mod exit;
 mod format;
 mod inspect;
@@ -40,6 +41,7 @@ enum Command {
     Inspect(inspect::Args),
     /// The machines that programs and images are meant for
     Target(target::Args),
+    Emulator(emulator::Args),
 }
 
 impl Command {
@@ -47,6 +49,7 @@ impl Command {
         match self {
             Self::Inspect(args) => args.execute(printer),
             Self::Target(args) => target::execute(&args, printer),
+            Self::Emulator(args) => args.execute(printer),
         }
     }
 

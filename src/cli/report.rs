@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use super::printer::{ERROR, HINT, line};
 use crate::binfmt::{BinfmtError, RuleError};
+use crate::debian::DebianError;
 use crate::elf::ElfError;
+use crate::emulator::EmulatorError;
 use crate::target::{PlatformError, TargetError};
 use crate::tree::TreeError;
 
@@ -67,7 +69,7 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
             })*
         };
     }
-    ask!(BinfmtError, ElfError, PlatformError, RuleError, TargetError, TreeError);
+    ask!(BinfmtError, DebianError, ElfError, EmulatorError, PlatformError, RuleError, TargetError, TreeError);
     Vec::new()
 }
 

@@ -1,7 +1,10 @@
 //! What the tests share: a place of their own for each, and the program run in it.
 
+pub mod archive;
 pub mod cc;
+pub mod deb;
 pub mod elf;
+pub mod http;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
