@@ -7,7 +7,6 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
 use super::handoff::Handoff;
