@@ -2,5 +2,6 @@
 //!
 //! They need the tools that `scripts/test` installs; one that is missing fails its test.
 
+mod debian;
 mod house;
 mod support;

@@ -1,5 +1,7 @@
 //! What the tests share: a place of their own for each, and the program run in it.
 
+pub mod deb;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,0 +1,245 @@
+//! A package file: an `ar` archive of `debian-binary`, `control.tar` and `data.tar` (deb(5)).
+//!
+//! Only the common `ar` form exists in packages, without long names, so its 60-byte headers are read here.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek as _, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::DebianError;
+use super::index::Compression;
+
+/// The most that a `data.tar` may unpack to, in bytes.
+const LIMIT: u64 = 16 << 30;
+
+/// A package has three members, and seldom a few more whose names begin with `_`.
+const MEMBERS: usize = 16;
+
+/// A package file.
+pub struct Deb {
+    path: PathBuf,
+    control: Member,
+    data: Member,
+}
+
+/// One member of the archive.
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    offset: u64,
+    size: u64,
+    compression: Compression,
+}
+
+impl fmt::Debug for Deb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Deb").field(&self.path).finish()
+    }
+}
+
+/// The files of a package, as a tar stream.
+pub type Entries = tar::Archive<Box<dyn Read + Send>>;
+
+impl Deb {
+    /// Opens the package file at `path`.
+    ///
+    /// # Errors
+    /// [`DebianError::Deb`] where it is none, [`DebianError::Read`] where it cannot be read.
+    pub fn open(path: &Path) -> Result<Self, DebianError> {
+        let read = |source| DebianError::Read { path: path.into(), source };
+        let wrong = |reason| DebianError::Deb { path: path.into(), reason };
+        let mut file = File::open(path).map_err(read)?;
+        let length = file.metadata().map_err(read)?.len();
+        let mut magic = [0; 8];
+        if length < 8 {
+            return Err(wrong("it is too short"));
+        }
+        file.read_exact(&mut magic).map_err(read)?;
+        if &magic != b"!<arch>\n" {
+            return Err(wrong("it is no `ar` archive"));
+        }
+        let (mut control, mut data) = (None, None);
+        let mut at = 8_u64;
+        for _ in 0..MEMBERS {
+            if at >= length {
+                break;
+            }
+            file.seek(SeekFrom::Start(at)).map_err(read)?;
+            let mut header = [0; 60];
+            file.read_exact(&mut header).map_err(|_| wrong("a member's header is cut off"))?;
+            let (name, size) = member(&header).ok_or_else(|| wrong("a member's header is damaged"))?;
+            let offset = at + 60;
+            let end = offset.checked_add(size).filter(|end| *end <= length);
+            let end = end.ok_or_else(|| wrong("a member is cut off"))?;
+            if at == 8 && name != "debian-binary" {
+                return Err(wrong("its first member is not `debian-binary`"));
+            }
+            for (stem, place) in [("control.tar", &mut control), ("data.tar", &mut data)] {
+                if let Some(ending) = name.strip_prefix(stem) {
+                    let compression =
+                        [Compression::None, Compression::Gzip, Compression::Xz, Compression::Zstd]
+                            .into_iter()
+                            .find(|known| known.ending() == ending)
+                            .ok_or_else(|| wrong("it is compressed in a way that is not known"))?;
+                    *place = Some(Member { offset, size, compression });
+                }
+            }
+            // Members begin at even offsets.
+            at = end + end % 2;
+        }
+        Ok(Self {
+            path: path.into(),
+            control: control.ok_or_else(|| wrong("it has no `control.tar`"))?,
+            data: data.ok_or_else(|| wrong("it has no `data.tar`"))?,
+        })
+    }
+
+    /// The files that it installs.
+    ///
+    /// # Errors
+    /// [`DebianError::Read`].
+    pub fn data(&self) -> Result<Entries, DebianError> {
+        self.entries(self.data)
+    }
+
+    /// Its control file and maintainer scripts.
+    ///
+    /// # Errors
+    /// [`DebianError::Read`].
+    pub fn control(&self) -> Result<Entries, DebianError> {
+        self.entries(self.control)
+    }
+
+    /// Writes the regular file `name`, such as `usr/bin/hostname`, to `out`, if it is no larger than `limit`
+    /// bytes, and gives its size. What comes after it in the package is not unpacked.
+    ///
+    /// # Errors
+    /// [`DebianError::NoMember`] where it holds no such file, [`DebianError::MemberSize`] where it is too
+    /// large; others where it cannot be read or written.
+    pub fn extract(&self, name: &str, out: &mut dyn Write, limit: u64) -> Result<u64, DebianError> {
+        let read = |source| DebianError::Read { path: self.path.clone(), source };
+        let mut entries = self.data()?;
+        for entry in entries.entries().map_err(read)? {
+            let entry = entry.map_err(read)?;
+            let path = entry.path_bytes();
+            let path = path.strip_prefix(b"./").unwrap_or(&path);
+            if path != name.as_bytes() || !entry.header().entry_type().is_file() {
+                continue;
+            }
+            let size = entry.size();
+            if size > limit {
+                return Err(DebianError::MemberSize { path: self.path.clone(), name: name.into(), limit });
+            }
+            let count = copy(entry, out, &self.path, name)?;
+            // The end of a tar stream that breaks off looks like the end of its entry.
+            return if count == size { Ok(count) } else { Err(read(io::ErrorKind::UnexpectedEof.into())) };
+        }
+        Err(DebianError::NoMember { path: self.path.clone(), name: name.into() })
+    }
+
+    fn entries(&self, member: Member) -> Result<Entries, DebianError> {
+        let open = || {
+            let mut file = File::open(&self.path)?;
+            file.seek(SeekFrom::Start(member.offset))?;
+            let reader = member.compression.reader(file.take(member.size))?;
+            io::Result::Ok(tar::Archive::new(Box::new(reader.take(LIMIT)) as Box<dyn Read + Send>))
+        };
+        open().map_err(|source| DebianError::Read { path: self.path.clone(), source })
+    }
+}
+
+/// Copies, and tells what could not be read from what could not be written.
+fn copy(mut from: impl Read, out: &mut dyn Write, path: &Path, name: &str) -> Result<u64, DebianError> {
+    let mut buffer = vec![0; 128 << 10];
+    let mut total = 0;
+    loop {
+        let count =
+            from.read(&mut buffer).map_err(|source| DebianError::Read { path: path.into(), source })?;
+        if count == 0 {
+            return Ok(total);
+        }
+        out.write_all(&buffer[..count]).map_err(|source| DebianError::Write { path: name.into(), source })?;
+        total += count as u64;
+    }
+}
+
+/// Name and size in a member's header: 16 bytes of name, 32 of times, owners and mode, 10 of size, 2 of magic.
+fn member(header: &[u8; 60]) -> Option<(&str, u64)> {
+    if header[58..] != *b"`\n" {
+        return None;
+    }
+    let name = std::str::from_utf8(&header[..16]).ok()?.trim_end().trim_end_matches('/');
+    let size = std::str::from_utf8(&header[48..58]).ok()?.trim_end().parse().ok()?;
+    Some((name, size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut bytes = b"!<arch>\n".to_vec();
+        for (name, content) in members {
+            write!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, "100644", content.len())
+                .unwrap();
+            bytes.extend(*content);
+            if content.len() % 2 == 1 {
+                bytes.push(b'\n');
+            }
+        }
+        bytes
+    }
+
+    fn tar_of(name: &str, content: &[u8]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, content).unwrap();
+        builder.into_inner().unwrap()
+    }
+
+    fn open(bytes: &[u8]) -> (tempfile::NamedTempFile, Result<Deb, DebianError>) {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        let deb = Deb::open(file.path());
+        (file, deb)
+    }
+
+    fn whole() -> Vec<u8> {
+        let data = tar_of("./usr/bin/tool", b"content");
+        let data = zstd::encode_all(data.as_slice(), 3).unwrap();
+        archive(&[
+            ("debian-binary", b"2.0\n"),
+            ("control.tar/", &tar_of("./control", b"x")),
+            ("data.tar.zst", &data),
+        ])
+    }
+
+    #[test]
+    fn one_file_is_taken_out() {
+        let (_file, deb) = open(&whole());
+        let deb = deb.unwrap();
+        let mut out = Vec::new();
+        assert_eq!(deb.extract("usr/bin/tool", &mut out, 7).unwrap(), 7);
+        assert_eq!(out, b"content");
+        assert!(matches!(deb.extract("usr/bin/tool", &mut out, 6), Err(DebianError::MemberSize { .. })));
+        assert!(matches!(deb.extract("usr/bin/none", &mut out, 9), Err(DebianError::NoMember { .. })));
+        assert_eq!(deb.control().unwrap().entries().unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_package_is_refused_wherever_it_breaks() {
+        let whole = whole();
+        for length in 0..whole.len() - 1 {
+            let (_file, deb) = open(&whole[..length]);
+            assert!(matches!(deb, Err(DebianError::Deb { .. })), "{length} of {} bytes", whole.len());
+        }
+        for members in [
+            [("data.tar", b"".as_slice()), ("control.tar", b"")].as_slice(),
+            &[("debian-binary", b"2.0\n"), ("control.tar", b""), ("data.tar.lzma", b"")],
+        ] {
+            assert!(matches!(open(&archive(members)).1, Err(DebianError::Deb { .. })));
+        }
+    }
+}

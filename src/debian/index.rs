@@ -1,0 +1,204 @@
+//! The index of the packages of one component and architecture.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use super::control::{self, Paragraphs};
+use super::{DebianError, Sha256, Version};
+
+/// The most that an index may unpack to where its list does not say, in bytes; Debian's largest is about 50 MB.
+const LIMIT: u64 = 1 << 30;
+
+/// The memory that unpacking may take, in KiB.
+const MEMORY_KIB: u32 = 256 << 10;
+
+/// How an index, or a member of a package, is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compression {
+    None,
+    Gzip,
+    Xz,
+    Zstd,
+}
+
+impl Compression {
+    /// The ending of a name.
+    pub(super) fn ending(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Gzip => ".gz",
+            Self::Xz => ".xz",
+            Self::Zstd => ".zst",
+        }
+    }
+
+    /// A reader of what `reader` has packed.
+    pub(super) fn reader(self, reader: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+        Ok(match self {
+            Self::None => Box::new(reader),
+            Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(reader)),
+            Self::Xz => {
+                let reader = io::BufReader::with_capacity(128 << 10, reader);
+                Box::new(lzma_rust2::XzReader::new_mem_limit(reader, true, MEMORY_KIB))
+            }
+            Self::Zstd => {
+                let mut decoder = zstd::Decoder::new(reader)?;
+                // 2^28 bytes: as much as xz may take.
+                decoder.window_log_max(28)?;
+                Box::new(decoder)
+            }
+        })
+    }
+}
+
+/// An index in a file, whose digest was verified. It is read anew for each question: it is far larger than
+/// what is wanted of it.
+#[derive(Debug, Clone)]
+pub struct Index {
+    path: PathBuf,
+    compression: Compression,
+    limit: u64,
+    suite: String,
+    architecture: String,
+}
+
+/// A package, as the index describes it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: Version,
+    /// Its architecture: the index's, or `all`.
+    pub architecture: String,
+    /// The file, from the mirror's root.
+    pub filename: String,
+    /// The file's size in bytes.
+    pub size: u64,
+    /// The file's digest.
+    pub sha256: Sha256,
+    stanza: String,
+}
+
+impl Package {
+    /// The value of any field of its description, such as `Depends`; its continuation lines are included.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        control::field(&self.stanza, name)
+    }
+
+    fn parse(stanza: &[u8]) -> Result<Self, &'static str> {
+        let stanza = std::str::from_utf8(stanza).map_err(|_| "a paragraph is not UTF-8")?;
+        let field = |name| control::field(stanza, name).filter(|value| !value.is_empty());
+        Ok(Self {
+            name: field("Package").ok_or("a paragraph has no `Package`")?.into(),
+            version: Version::new(field("Version").ok_or("a package has no `Version`")?),
+            architecture: field("Architecture").ok_or("a package has no `Architecture`")?.into(),
+            filename: field("Filename").ok_or("a package has no `Filename`")?.into(),
+            size: field("Size").and_then(|size| size.parse().ok()).ok_or("a package has no `Size`")?,
+            sha256: field("SHA256").and_then(|text| text.parse().ok()).ok_or("a package has no `SHA256`")?,
+            stanza: stanza.into(),
+        })
+    }
+}
+
+impl Index {
+    pub(super) fn new(
+        path: PathBuf,
+        compression: Compression,
+        unpacked: Option<u64>,
+        suite: &str,
+        architecture: &str,
+    ) -> Self {
+        let limit = unpacked.unwrap_or(LIMIT).min(LIMIT);
+        Self { path, compression, limit, suite: suite.into(), architecture: architecture.into() }
+    }
+
+    /// The suite that it belongs to, as it was asked for.
+    pub fn suite(&self) -> &str {
+        &self.suite
+    }
+
+    /// All packages, in the index's order.
+    ///
+    /// # Errors
+    /// [`DebianError::Read`] where the file cannot be opened.
+    pub fn packages(&self) -> Result<Packages<'_>, DebianError> {
+        Ok(Packages { index: self, paragraphs: self.paragraphs()?, failed: false })
+    }
+
+    /// The package called `name`, in its latest version.
+    ///
+    /// # Errors
+    /// [`DebianError::NoPackage`] where there is none; others where the index cannot be read.
+    pub fn find(&self, name: &str) -> Result<Package, DebianError> {
+        let mut paragraphs = self.paragraphs()?;
+        let mut found: Option<Package> = None;
+        // A description cannot begin with another field in Debian's indexes, but in others it can.
+        let usual = format!("Package: {name}\n").into_bytes();
+        while let Some(paragraph) = paragraphs.next().map_err(|source| self.read(source))? {
+            let is_named = if paragraph.starts_with(b"Package: ") {
+                paragraph.starts_with(&usual)
+            } else {
+                std::str::from_utf8(paragraph).ok().and_then(|text| control::field(text, "Package"))
+                    == Some(name)
+            };
+            if is_named {
+                let package = Package::parse(paragraph).map_err(|reason| self.wrong(reason))?;
+                if found.as_ref().is_none_or(|found| found.version < package.version) {
+                    found = Some(package);
+                }
+            }
+        }
+        found.ok_or_else(|| DebianError::NoPackage {
+            package: name.into(),
+            suite: self.suite.clone(),
+            architecture: self.architecture.clone(),
+        })
+    }
+
+    fn paragraphs(&self) -> Result<Paragraphs<io::Take<Box<dyn Read + Send>>>, DebianError> {
+        let file = File::open(&self.path).map_err(|source| self.read(source))?;
+        let reader = self.compression.reader(file).map_err(|source| self.read(source))?;
+        Ok(Paragraphs::new(reader.take(self.limit)))
+    }
+
+    fn read(&self, source: io::Error) -> DebianError {
+        DebianError::Read { path: self.path.clone(), source }
+    }
+
+    fn wrong(&self, reason: &'static str) -> DebianError {
+        DebianError::Index { path: self.path.clone(), reason }
+    }
+}
+
+/// The packages of an index, one after the other.
+pub struct Packages<'a> {
+    index: &'a Index,
+    paragraphs: Paragraphs<io::Take<Box<dyn Read + Send>>>,
+    failed: bool,
+}
+
+impl std::fmt::Debug for Packages<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Packages").field("index", self.index).finish_non_exhaustive()
+    }
+}
+
+impl Iterator for Packages<'_> {
+    type Item = Result<Package, DebianError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let package = match self.paragraphs.next() {
+            Ok(None) => return None,
+            Ok(Some(paragraph)) => Package::parse(paragraph).map_err(|reason| self.index.wrong(reason)),
+            Err(source) => Err(self.index.read(source)),
+        };
+        self.failed = package.is_err();
+        Some(package)
+    }
+}

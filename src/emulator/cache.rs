@@ -1,0 +1,125 @@
+//! The emulators that were fetched before.
+//!
+//! Layout: `CACHE/emulators/<os-architecture[-variant]>/<guest>/<first digits of the digest>/`, which holds
+//! `qemu-<guest>` and `emulator.json`. A folder appears as a whole, or not at all.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{DebianPackage, Emulator, EmulatorError, Source, probe};
+use crate::target::{Guest, Platform, Target};
+
+/// The version of the form of `emulator.json`. A reader passes over what it does not know.
+const FORM: u32 = 1;
+
+/// The largest `emulator.json` that is read, in bytes.
+const DESCRIPTION_LIMIT: u64 = 64 << 10;
+
+/// `emulator.json`. Where the mirror was is not part of it: the same package is the same emulator.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Description {
+    form: u32,
+    pub(super) guest: String,
+    pub(super) host: Platform,
+    pub(super) version: Option<String>,
+    pub(super) sha256: String,
+    pub(super) package: DebianPackage,
+}
+
+impl Description {
+    /// The description of an emulator that was taken from `package`.
+    pub(super) fn new(
+        guest: &Guest,
+        host: &Target,
+        version: Option<String>,
+        sha256: String,
+        package: DebianPackage,
+    ) -> Self {
+        Self { form: FORM, guest: guest.name.clone(), host: host.platform.clone(), version, sha256, package }
+    }
+
+    /// The emulator that it describes, in `folder`.
+    pub(super) fn emulator(&self, folder: &Path, source: Source) -> Emulator {
+        Emulator {
+            guest: self.guest.clone(),
+            host: self.host.clone(),
+            path: folder.join(format!("qemu-{}", self.guest)),
+            version: self.version.clone(),
+            sha256: self.sha256.clone(),
+            source,
+        }
+    }
+}
+
+/// The folder of all emulators for `guest` on `host`.
+pub(super) fn folder(cache: &Path, guest: &Guest, host: &Target) -> PathBuf {
+    let host = host.platform.to_string().replace('/', "-");
+    cache.join("emulators").join(host).join(&guest.name)
+}
+
+/// The cached emulator for `guest` on `host`, verified: from `suite` where one is asked for, else of the
+/// newest package.
+///
+/// # Errors
+/// [`EmulatorError::Changed`] where the one that is chosen is not what was put there.
+pub(super) fn find(
+    cache: &Path,
+    guest: &Guest,
+    host: &Target,
+    suite: Option<&str>,
+) -> Result<Option<Emulator>, EmulatorError> {
+    let folder = folder(cache, guest, host);
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(EmulatorError::Read { path: folder, source }),
+    };
+    let mut known = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|source| EmulatorError::Read { path: folder.clone(), source })?;
+        let Some(description) = describe(&entry.path())? else { continue };
+        let fits = description.guest == guest.name
+            && description.host == host.platform
+            && suite.is_none_or(|suite| suite == description.package.suite);
+        if fits {
+            known.push((description, entry.path()));
+        }
+    }
+    known.sort_by(|(a, _), (b, _)| a.package.version.cmp(&b.package.version));
+    let Some((description, folder)) = known.pop() else { return Ok(None) };
+    let source = Source::Cache { package: description.package.clone() };
+    let emulator = description.emulator(&folder, source);
+    let found = probe::sha256(&emulator.path)?;
+    if found != emulator.sha256 {
+        return Err(EmulatorError::Changed {
+            path: emulator.path,
+            guest: emulator.guest,
+            host: emulator.host,
+            expected: emulator.sha256,
+            found,
+        });
+    }
+    Ok(Some(emulator))
+}
+
+/// The description in `folder`; `None` where there is none, or one that a later version wrote.
+fn describe(folder: &Path) -> Result<Option<Description>, EmulatorError> {
+    let path = folder.join("emulator.json");
+    let size = match path.metadata() {
+        Ok(metadata) => metadata.len(),
+        Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(source) => return Err(EmulatorError::Read { path, source }),
+    };
+    if size > DESCRIPTION_LIMIT {
+        return Ok(None);
+    }
+    let text = fs::read(&path).map_err(|source| EmulatorError::Read { path: path.clone(), source })?;
+    let description: Description =
+        serde_json::from_slice(&text).map_err(|source| EmulatorError::Description { path, source })?;
+    Ok((description.form == FORM).then_some(description))
+}

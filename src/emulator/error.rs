@@ -1,0 +1,156 @@
+//! What can go wrong with emulators.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::target::{Platform, TargetError};
+
+/// An emulator could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmulatorError {
+    /// The host's platform is not in the catalogue, so what its programs look like is not known.
+    #[error("`{host}` is no host that emulators are known for")]
+    Host {
+        /// As asked for.
+        host: Platform,
+        /// Why.
+        #[source]
+        source: TargetError,
+    },
+    /// There is none, neither in the cache nor among the host's own programs.
+    #[error("no static `qemu-{guest}` for {host} was found")]
+    NotFound {
+        /// QEMU's name of the guest.
+        guest: String,
+        /// The platform it should run on.
+        host: Platform,
+        /// Programs with the right name that are of no use.
+        rejected: Vec<(PathBuf, Unfit)>,
+    },
+    /// The program that the user gave is of no use.
+    #[error("`{}` cannot be used as an emulator on {host}: {unfit}", path.display())]
+    Unfit {
+        /// The program.
+        path: PathBuf,
+        /// The platform it should run on.
+        host: Platform,
+        /// What is wrong with it.
+        unfit: Unfit,
+    },
+    /// A program in the cache is not what was put there.
+    #[error("the cached emulator `{}` has changed: expected SHA-256 {expected} but found {found}", path.display())]
+    Changed {
+        /// The program.
+        path: PathBuf,
+        /// The guest that it is for.
+        guest: String,
+        /// The host that it is for.
+        host: Platform,
+        /// The digest that was written down when it was fetched.
+        expected: String,
+        /// The digest it has.
+        found: String,
+    },
+    /// The description beside a cached emulator is not right.
+    #[error("the description of a cached emulator `{}` is not right", path.display())]
+    Description {
+        /// The description.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A file could not be read.
+    #[error("reading `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file could not be written.
+    #[error("writing `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why a file is of no use as an emulator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unfit {
+    /// It is no ELF file, or a damaged one.
+    NotElf,
+    /// It is no regular file.
+    NotFile,
+    /// It is for another machine.
+    Machine {
+        /// The host's, by its EM_ name.
+        expected: String,
+        /// The file's.
+        found: String,
+    },
+    /// It is an object, a core file, or has nothing to load.
+    NotProgram,
+    /// It needs this interpreter, which an image may not have.
+    Dynamic {
+        /// The interpreter.
+        interpreter: String,
+    },
+    /// It may not be executed.
+    NotExecutable,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotElf => f.write_str("it is no ELF program"),
+            Self::NotFile => f.write_str("it is no regular file"),
+            Self::Machine { expected, found } => {
+                write!(f, "it is a program for {found}, and the host runs {expected}")
+            }
+            Self::NotProgram => f.write_str("it is an ELF file, but no program"),
+            Self::Dynamic { interpreter } => {
+                write!(f, "it is dynamically linked (it needs `{interpreter}`)")
+            }
+            Self::NotExecutable => f.write_str("it may not be executed"),
+        }
+    }
+}
+
+impl EmulatorError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Host { .. } => "`polyarch target list` shows the platforms".into(),
+            Self::NotFound { guest, host, rejected } => {
+                let fetch = format!("`polyarch emulator fetch --guest {guest} --host {host}` fetches one");
+                match rejected.first() {
+                    Some((path, unfit)) => {
+                        format!("{fetch}; `{}` is not usable: {unfit}", path.display())
+                    }
+                    None => fetch,
+                }
+            }
+            Self::Unfit { .. } => {
+                "give a statically linked qemu-user program that was built for the host, or none, to have one found"
+                    .into()
+            }
+            Self::Changed { guest, host, .. } => {
+                format!("`polyarch emulator fetch --force --guest {guest} --host {host}` fetches it again")
+            }
+            Self::Description { path, .. } => match path.parent() {
+                Some(folder) => format!("remove `{}` and fetch the emulator again", folder.display()),
+                None => return None,
+            },
+            Self::Read { .. } | Self::Write { .. } => return None,
+        })
+    }
+}

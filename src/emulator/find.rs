@@ -1,0 +1,92 @@
+//! Finding an emulator that is there already.
+
+use std::path::{Path, PathBuf};
+
+use super::{Emulator, EmulatorError, Source, Unfit, cache, probe};
+use crate::target::{Catalogue, Guest, Platform, Target};
+
+/// Where distributions and users put the host's own emulators.
+pub const SEARCH: &[&str] =
+    &["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/libexec/qemu-binfmt", "/usr/libexec/qemu-binfmt"];
+
+/// Where an emulator is looked for.
+#[derive(Debug, Clone)]
+pub struct Options<'a> {
+    /// A program that the user gave. It is taken, or refused, before all others.
+    pub given: Option<PathBuf>,
+    /// The program's cache folder.
+    pub cache: &'a Path,
+    /// Folders with the host's own emulators, the first first; usually [`SEARCH`]. They are looked at only
+    /// where the emulator is to run on this machine's own platform.
+    pub search: &'a [PathBuf],
+}
+
+/// The emulator that runs `guest`'s programs on `host`: the given one, else one in the cache, else one of
+/// this machine's own. Nothing is fetched.
+///
+/// # Errors
+/// [`EmulatorError::NotFound`] where there is none; [`EmulatorError::Unfit`] where the given one cannot
+/// serve; [`EmulatorError::Changed`] where the cached one is not what was put there.
+pub fn find(guest: &Guest, host: &Platform, options: &Options<'_>) -> Result<Emulator, EmulatorError> {
+    let target = host_target(host)?;
+    if let Some(path) = &options.given {
+        return given(guest, target, path);
+    }
+    if let Some(cached) = cache::find(options.cache, guest, target, None)? {
+        return Ok(cached);
+    }
+    let mut rejected = Vec::new();
+    if target.platform == Platform::host()
+        && let Some(own) = on_host(guest, target, options.search, &mut rejected)?
+    {
+        return Ok(own);
+    }
+    Err(EmulatorError::NotFound { guest: guest.name.clone(), host: target.platform.clone(), rejected })
+}
+
+/// The catalogue's entry of `host`, which knows what its programs look like.
+pub(super) fn host_target(host: &Platform) -> Result<&'static Target, EmulatorError> {
+    Catalogue::builtin()
+        .target(&host.to_string())
+        .map_err(|source| EmulatorError::Host { host: host.clone(), source })
+}
+
+/// The program that the user gave, if it can serve.
+pub(super) fn given(guest: &Guest, host: &Target, path: &Path) -> Result<Emulator, EmulatorError> {
+    let read = |source| EmulatorError::Read { path: path.into(), source };
+    let unfit = |unfit| EmulatorError::Unfit { path: path.into(), host: host.platform.clone(), unfit };
+    let path = path.canonicalize().map_err(read)?;
+    probe::check(&path, &host.elf).map_err(read)?.map_err(unfit)?;
+    described(guest, host, path, Source::Given)
+}
+
+/// The first of the host's own programs that can serve. Those that cannot are told in `rejected`.
+pub(super) fn on_host(
+    guest: &Guest,
+    host: &Target,
+    search: &[PathBuf],
+    rejected: &mut Vec<(PathBuf, Unfit)>,
+) -> Result<Option<Emulator>, EmulatorError> {
+    let name = &guest.name;
+    // Debian up to bookworm and Fedora, everyone else, and Debian's links for binfmt_misc.
+    let names = [format!("qemu-{name}-static"), format!("qemu-{name}"), format!("{name}-binfmt-P")];
+    for candidate in names.iter().flat_map(|name| search.iter().map(move |folder| folder.join(name))) {
+        // A link is resolved, since the emulator may be bound or copied to where its target is not.
+        let Ok(path) = candidate.canonicalize() else { continue };
+        match probe::check(&path, &host.elf) {
+            Ok(Ok(())) => return described(guest, host, path, Source::Host).map(Some),
+            Ok(Err(unfit)) => rejected.push((candidate, unfit)),
+            // One that may not be read is no emulator for this user.
+            Err(_) => {}
+        }
+    }
+    Ok(None)
+}
+
+/// The emulator at `path`, which is known to fit, with its version and digest.
+fn described(guest: &Guest, host: &Target, path: PathBuf, source: Source) -> Result<Emulator, EmulatorError> {
+    let sha256 = probe::sha256(&path)?;
+    // What another machine's program is can only be told by running it, which is not ours to try.
+    let version = if host.platform == Platform::host() { probe::version(&path) } else { None };
+    Ok(Emulator { guest: guest.name.clone(), host: host.platform.clone(), path, version, sha256, source })
+}
