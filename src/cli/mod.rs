@@ -2,10 +2,12 @@
 //!
 //! Nothing imports this room. It alone prints, reads the environment and knows exit statuses.
 
+mod bundle;
 mod dirs;
 mod exit;
 mod printer;
 mod report;
+mod run;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -32,16 +34,42 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Bundle(bundle::BundleArgs),
+    Run(run::RunArgs),
+}
 
 impl Command {
     fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
-        match self {}
+        match self {
+            Self::Bundle(args) => args.execute(printer),
+            Self::Run(args) => args.execute(printer),
+        }
     }
 
     /// What a failure of this verb exits with.
     fn failure_status(&self) -> u8 {
-        exit::FAILURE
+        match self {
+            Self::Run(_) => exit::RUN_FAILURE,
+            Self::Bundle(_) => exit::FAILURE,
+        }
+    }
+}
+
+/// The time that made things carry, in seconds since 1970: `SOURCE_DATE_EPOCH`, else 0, for nothing that is
+/// made depends on when it is made.
+fn epoch() -> Result<u64, report::Told> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Err(std::env::VarError::NotPresent) => Ok(0),
+        Ok(text) if text.is_empty() => Ok(0),
+        value => {
+            value.ok().and_then(|text| text.parse().ok()).filter(|time| *time < 1 << 33).ok_or_else(|| {
+                report::Told::new(
+                    "`SOURCE_DATE_EPOCH` is no number of seconds since 1970",
+                    "see https://reproducible-builds.org/specs/source-date-epoch/",
+                )
+            })
+        }
     }
 }
 

@@ -5,6 +5,12 @@ use std::io;
 use std::process::ExitCode;
 
 use super::printer::{ERROR, HINT, line};
+use crate::bundle::BundleError;
+use crate::emulator::EmulatorError;
+use crate::image::{ImageError, ReferenceError};
+use crate::layer::LayerError;
+use crate::sandbox::SandboxError;
+use crate::target::TargetError;
 
 /// Prints `err` once, with its causes and hints, and gives the status to exit with.
 pub(super) fn report(err: &anyhow::Error, failure: u8) -> ExitCode {
@@ -24,6 +30,9 @@ pub(super) fn report(err: &anyhow::Error, failure: u8) -> ExitCode {
         if let Some(told) = cause.downcast_ref::<Told>() {
             status = told.status.unwrap_or(status);
         }
+        if let Some(err) = cause.downcast_ref::<SandboxError>() {
+            status = err.status();
+        }
         for hint in hints(cause) {
             line(format_args!("{HINT}hint{HINT:#}: {hint}"));
         }
@@ -39,6 +48,17 @@ fn is_broken_pipe(err: &(dyn Error + 'static)) -> bool {
 fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
     if let Some(told) = err.downcast_ref::<Told>() {
         return told.hint.iter().cloned().collect();
+    }
+    macro_rules! ask {
+        ($($error:ty),*) => {
+            $(if let Some(err) = err.downcast_ref::<$error>() {
+                return err.hint().into_iter().collect();
+            })*
+        };
+    }
+    ask!(BundleError, EmulatorError, ImageError, LayerError, ReferenceError, SandboxError);
+    if let Some(err) = err.downcast_ref::<TargetError>() {
+        return vec![err.hint()];
     }
     Vec::new()
 }

@@ -7,6 +7,7 @@ mod choose;
 mod docker_archive;
 mod error;
 mod json;
+pub mod labels;
 mod model;
 mod oci_layout;
 mod reference;

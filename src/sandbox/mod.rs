@@ -11,6 +11,7 @@
 
 mod error;
 mod folder;
+mod handlers;
 mod handoff;
 mod identity;
 mod inner;
@@ -18,6 +19,7 @@ mod lifeline;
 mod mounts;
 mod outer;
 mod plan;
+mod process;
 mod procfs;
 mod program;
 mod runner;
@@ -28,7 +30,9 @@ use std::process::ExitCode;
 
 pub use error::SandboxError;
 pub use folder::Folder;
+pub use handlers::Handlers;
 pub use plan::{Emulator, Handler, Process};
+pub use process::Overrides;
 pub use runner::Container;
 pub use signals::Signals;
 

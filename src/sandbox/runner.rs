@@ -8,8 +8,8 @@ use std::process::Command;
 use rustix::process::Pid;
 
 use super::handoff::{self, Handoff, OUTER};
-use super::plan::{Handler, Message, Plan, Process};
-use super::{Folder, SandboxError, Signals};
+use super::plan::{Message, Plan, Process};
+use super::{Folder, Handlers, SandboxError, Signals};
 use crate::progress::Progress;
 
 /// One container.
@@ -21,12 +21,8 @@ pub struct Container {
     pub process: Process,
     /// Its name of itself.
     pub hostname: String,
-    /// The guests whose programs run in it through emulators.
-    pub handlers: Vec<Handler>,
-    /// Whether it is no use without its handlers: its first program is foreign.
-    pub handlers_needed: bool,
-    /// Whether its first program runs through an emulator, be it by a handler or by the image's own doing.
-    pub emulated: bool,
+    /// The emulators of foreign programs in it.
+    pub handlers: Handlers,
 }
 
 impl Container {
@@ -50,9 +46,9 @@ impl Container {
             folder: self.folder.path().into(),
             hostname: self.hostname,
             process: self.process,
-            handlers: self.handlers,
-            handlers_needed: self.handlers_needed,
-            emulated: self.emulated,
+            handlers: self.handlers.list,
+            handlers_needed: self.handlers.needed,
+            emulated: self.handlers.emulated,
         };
         let (theirs, ours) = std::io::pipe().map_err(start)?;
         let (handoff, reader) = Handoff::new(&plan, OwnedFd::from(theirs)).map_err(start)?;
