@@ -2,6 +2,7 @@
 //!
 //! Nothing imports this room. It alone prints, reads the environment and knows exit statuses.
 
+mod bundle;
 mod dirs;
 mod emulator;
 mod exit;
@@ -9,6 +10,7 @@ mod format;
 mod inspect;
 mod printer;
 mod report;
+mod run;
 mod table;
 mod target;
 
@@ -39,29 +41,56 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Inspect(inspect::Args),
-    /// The machines that programs and images are meant for
-    Target(target::Args),
+    Bundle(bundle::Args),
+    Run(run::Args),
     Emulator(emulator::Args),
+    Target(target::Args),
 }
 
 impl Command {
     fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
         match self {
             Self::Inspect(args) => args.execute(printer),
-            Self::Target(args) => target::execute(&args, printer),
+            Self::Target(args) => args.execute(printer),
             Self::Emulator(args) => args.execute(printer),
+            Self::Bundle(args) => args.execute(printer),
+            Self::Run(args) => args.execute(printer),
         }
     }
 
     /// What a failure of this verb exits with.
     fn failure_status(&self) -> u8 {
-        exit::FAILURE
+        match self {
+            Self::Run(_) => exit::RUN_FAILURE,
+            _ => exit::FAILURE,
+        }
+    }
+}
+
+/// The time that made things carry, in seconds since 1970: `SOURCE_DATE_EPOCH`, else 0, for nothing that is
+/// made depends on when it is made.
+fn epoch() -> Result<u64, report::Told> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Err(std::env::VarError::NotPresent) => Ok(0),
+        Ok(text) if text.is_empty() => Ok(0),
+        value => {
+            value.ok().and_then(|text| text.parse().ok()).filter(|time| *time < 1 << 33).ok_or_else(|| {
+                report::Told::new(
+                    "`SOURCE_DATE_EPOCH` is no number of seconds since 1970",
+                    "see https://reproducible-builds.org/specs/source-date-epoch/",
+                )
+            })
+        }
     }
 }
 
 /// Runs the program with `args`, the program's name first.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
+    // Started anew by itself, as a process of a container.
+    if let Some(status) = crate::sandbox::enter(&args) {
+        return status;
+    }
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(err) => {

@@ -6,9 +6,13 @@ use std::process::ExitCode;
 
 use super::printer::{ERROR, HINT, line};
 use crate::binfmt::{BinfmtError, RuleError};
+use crate::bundle::BundleError;
 use crate::debian::DebianError;
 use crate::elf::ElfError;
 use crate::emulator::EmulatorError;
+use crate::image::{ImageError, ReferenceError};
+use crate::layer::LayerError;
+use crate::sandbox::SandboxError;
 use crate::target::{PlatformError, TargetError};
 use crate::tree::TreeError;
 
@@ -29,6 +33,9 @@ pub(super) fn report(err: &anyhow::Error, failure: u8) -> ExitCode {
     for cause in err.chain() {
         if let Some(told) = cause.downcast_ref::<Told>() {
             status = told.status.unwrap_or(status);
+        }
+        if let Some(err) = cause.downcast_ref::<SandboxError>() {
+            status = err.status();
         }
         for hint in hints(cause) {
             line(format_args!("{HINT}hint{HINT:#}: {hint}"));
@@ -69,7 +76,21 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
             })*
         };
     }
-    ask!(BinfmtError, DebianError, ElfError, EmulatorError, PlatformError, RuleError, TargetError, TreeError);
+    ask!(
+        BinfmtError,
+        BundleError,
+        DebianError,
+        ElfError,
+        EmulatorError,
+        ImageError,
+        LayerError,
+        PlatformError,
+        ReferenceError,
+        RuleError,
+        SandboxError,
+        TargetError,
+        TreeError,
+    );
     Vec::new()
 }
 

@@ -47,22 +47,24 @@ enum ShowFormat {
     Toml,
 }
 
-pub(super) fn execute(args: &Args, printer: Printer) -> anyhow::Result<ExitStatus> {
-    let mut out = printer.stdout();
-    match &args.verb {
-        Verb::List { format } => list(&mut out, *format),
-        Verb::Show { target, format } => {
-            let target = Catalogue::builtin().resolve(target)?;
-            match format {
-                ShowFormat::Text => show(&mut out, &target),
-                ShowFormat::Json => format::json(&mut out, &target),
-                ShowFormat::Toml => out.write_all(target.to_toml().as_bytes()),
+impl Args {
+    pub(super) fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
+        let mut out = printer.stdout();
+        match &self.verb {
+            Verb::List { format } => list(&mut out, *format),
+            Verb::Show { target, format } => {
+                let target = Catalogue::builtin().resolve(target)?;
+                match format {
+                    ShowFormat::Text => show(&mut out, &target),
+                    ShowFormat::Json => format::json(&mut out, &target),
+                    ShowFormat::Toml => out.write_all(target.to_toml().as_bytes()),
+                }
             }
         }
+        .and_then(|()| out.flush())
+        .context("writing to standard output")?;
+        Ok(ExitStatus::Success)
     }
-    .and_then(|()| out.flush())
-    .context("writing to standard output")?;
-    Ok(ExitStatus::Success)
 }
 
 fn list(out: &mut impl Write, format: Format) -> io::Result<()> {

@@ -1,0 +1,149 @@
+//! Why an image could not be named, read or written.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::layer::{Digest, LayerError};
+
+/// A text names no image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReferenceError {
+    /// Of a kind that is not to be had.
+    #[error("`{reference}` is no image reference that is supported yet")]
+    Unsupported {
+        /// As given.
+        reference: String,
+    },
+    /// Of a known kind, and wrong.
+    #[error("`{reference}` is no image reference: {reason}")]
+    Invalid {
+        /// As given.
+        reference: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl ReferenceError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unsupported { .. } => Some(
+                "give `oci:DIR[:TAG]` or `docker-archive:FILE[:NAME]`; `skopeo copy` makes either from others".into(),
+            ),
+            Self::Invalid { .. } => None,
+        }
+    }
+}
+
+/// An image could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// A file of the image, or the folder or archive that it is in.
+    #[error("{doing} `{}`", path.display())]
+    File {
+        /// `reading` or `writing`.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The OCI layout cannot be used.
+    #[error("{doing} the OCI layout `{}`", path.display())]
+    Layout {
+        /// `reading` or `writing`.
+        doing: &'static str,
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<ocidir::Error>,
+    },
+    /// A part of the image is not what it should be.
+    #[error("the image's {part} is not right: {reason}")]
+    Invalid {
+        /// `index`, `manifest`, `config`, `layer 2`.
+        part: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A part of the image is no JSON of its kind.
+    #[error("the image's {part} is not right")]
+    Json {
+        /// As in [`ImageError::Invalid`].
+        part: String,
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A part of the image is another than its digest says.
+    #[error("the image's {part} does not match its digest: expected {expected}, found {found}")]
+    Digest {
+        /// As in [`ImageError::Invalid`].
+        part: String,
+        /// As the image says.
+        expected: Digest,
+        /// As read.
+        found: Digest,
+    },
+    /// No image of that name is there.
+    #[error("`{}` has no image called `{name}`", path.display())]
+    NoSuchName {
+        /// The folder or archive.
+        path: PathBuf,
+        /// The name that was asked for.
+        name: String,
+        /// Names that are there.
+        present: Vec<String>,
+    },
+    /// Several images are there and none was named.
+    #[error("`{}` has {count} images and none was chosen", path.display())]
+    Ambiguous {
+        /// The folder or archive.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+        /// Names that are there.
+        present: Vec<String>,
+    },
+    /// The image is for other platforms.
+    #[error("the image has nothing for {wanted}")]
+    Platform {
+        /// The platform that was asked for.
+        wanted: String,
+        /// Platforms that are there.
+        present: Vec<String>,
+    },
+    /// A layer could not be made.
+    #[error("making layer {number} of the image")]
+    Layer {
+        /// From 1.
+        number: usize,
+        /// Why.
+        #[source]
+        source: LayerError,
+    },
+}
+
+impl ImageError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let list = |what: &str, present: &[String]| {
+            (!present.is_empty()).then(|| format!("{what}: `{}`", present.join("`, `")))
+        };
+        match self {
+            Self::NoSuchName { present, .. } => list("it has", present),
+            Self::Ambiguous { present, .. } => list("name one of them after a colon", present),
+            Self::Platform { present, .. } => list("it has", present),
+            Self::Digest { .. } => Some("the image is damaged; fetch or make it again".into()),
+            Self::Layout { doing: "reading", .. } => {
+                Some("an OCI layout is a folder with `oci-layout`, `index.json` and `blobs`".into())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Labels that bundles carry, by which `run` and people know what is in them.
+
+/// The guest of the bundle's program, by QEMU's name.
+pub const GUEST: &str = "io.polyarch.guest";
+/// The target that the program was bundled for, by its name in the catalogue.
+pub const TARGET: &str = "io.polyarch.target";
+/// The emulator's path in the image.
+pub const EMULATOR: &str = "io.polyarch.emulator";
+/// QEMU's version.
+pub const EMULATOR_VERSION: &str = "io.polyarch.emulator.version";
+/// The emulator's digest, `sha256:…`.
+pub const EMULATOR_DIGEST: &str = "io.polyarch.emulator.digest";
+/// The program's path in the image.
+pub const PROGRAM: &str = "io.polyarch.program";
+/// The program's digest, `sha256:…`.
+pub const PROGRAM_DIGEST: &str = "io.polyarch.program.digest";

@@ -1,0 +1,99 @@
+//! Why a layer could not be applied or written.
+
+use std::io;
+
+use super::Digest;
+
+/// A layer could not be applied or written. Paths are as the layer has them.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayerError {
+    /// The layer is no tar stream, ends early, or is not compressed as it should be.
+    #[error("reading the layer")]
+    Read {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// An entry's name, or a hard link's target, is none that can be used.
+    #[error("layer entry `{path}` has a name that leaves the root file system or is no name: {reason}")]
+    Name {
+        /// The entry.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// An entry cannot be made.
+    #[error("unpacking layer entry `{path}`")]
+    Entry {
+        /// The entry.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A hard link leads to nothing.
+    #[error("layer entry `{path}` is a hard link to `{target}`, which cannot be linked")]
+    HardLink {
+        /// The entry.
+        path: String,
+        /// What it leads to.
+        target: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// More than an image may hold.
+    #[error("the image holds more than {limit} {what}")]
+    Limit {
+        /// `entries` or `bytes`.
+        what: &'static str,
+        /// How many are allowed.
+        limit: u64,
+    },
+    /// The content is not what the image's config says.
+    #[error("the layer's content does not match its digest: expected {expected}, found {found}")]
+    DiffId {
+        /// As the config says.
+        expected: Digest,
+        /// As read.
+        found: Digest,
+    },
+    /// The caller asked to stop.
+    #[error("stopped while unpacking")]
+    Stopped,
+    /// The root file system's folder cannot be used.
+    #[error("opening the root file system's folder")]
+    Root {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The layer cannot be written.
+    #[error("writing layer entry `{path}`")]
+    Write {
+        /// The entry; empty for the end of the layer.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl LayerError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Name { .. } | Self::HardLink { .. } => {
+                Some("the image was made wrongly or to do harm; do not trust it".into())
+            }
+            Self::DiffId { .. } => Some("the image is damaged; fetch or make it again".into()),
+            Self::Entry { source, .. } | Self::Write { source, .. }
+                if source.kind() == io::ErrorKind::StorageFull =>
+            {
+                Some("make room on the disk; `df` shows which is full".into())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Why a container could not be run.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::plan::{Failure, Step};
+
+/// A container could not be run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SandboxError {
+    /// The folder that holds the container's files cannot be made or used.
+    #[error("preparing the container's folder `{}`", path.display())]
+    Folder {
+        /// The folder or a file in it.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A process of the sandbox cannot be started or waited for.
+    #[error("starting the sandbox")]
+    Start {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel grants no user namespace.
+    #[error("no user namespace is to be had, and the container needs one")]
+    UserNamespace {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A step of making the container failed.
+    #[error("{step} `{subject}` for the container")]
+    Inside {
+        /// What was being done.
+        step: &'static str,
+        /// To what.
+        subject: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel has no binfmt_misc for user namespaces, and the container's program is foreign.
+    #[error("foreign programs cannot run: no private binfmt_misc")]
+    Handlers {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The image has a file or link where a file system is to be mounted.
+    #[error("the image's `{path}` is no folder")]
+    MountPoint {
+        /// The path in the image.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The program is not there.
+    #[error("the program `{program}` was not found in the container")]
+    NotFound {
+        /// As given.
+        program: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The program is there and does not run.
+    #[error("the program `{program}` cannot be executed")]
+    NotExecutable {
+        /// The path in the container.
+        program: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Neither the image nor the caller names a program.
+    #[error("the image names no program to run")]
+    NoProgram,
+    /// The image wants to run as a user that there is not in this sandbox.
+    #[error("the image runs as user `{user}`, and only root can be had in the container")]
+    User {
+        /// As the image says.
+        user: String,
+    },
+    /// A signal ended the preparation.
+    #[error("interrupted by signal {signal} before the container started")]
+    Interrupted {
+        /// Its number.
+        signal: i32,
+    },
+}
+
+impl SandboxError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::UserNamespace { .. } => user_namespace_hint(),
+            Self::Inside { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => user_namespace_hint(),
+            Self::Handlers { .. } => "Linux 6.7 or newer has it; a program put into an image by `polyarch bundle` runs \
+                 without, through the emulator in the image"
+                .into(),
+            Self::NotFound { .. } => {
+                "give a program as an argument after the image, or another with `--entrypoint`; a program whose own \
+                 interpreter is missing is reported this way too"
+                    .into()
+            }
+            Self::NotExecutable { source, .. }
+                if source.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) =>
+            {
+                "it is for another CPU, or a script without `#!`; `polyarch inspect` says which".into()
+            }
+            Self::NotExecutable { .. } => "`chmod +x` the program before the image is made".into(),
+            Self::NoProgram => "give one after the image, as in `polyarch run IMAGE PROGRAM`".into(),
+            Self::User { .. } => {
+                "users other than root need `/etc/subuid`, which is not supported yet; make an image whose user is `0`"
+                    .into()
+            }
+            Self::Folder { .. } => {
+                "set `POLYARCH_CACHE_DIR` to a folder on a local disk that you may write, with room for the image".into()
+            }
+            _ => return None,
+        })
+    }
+
+    /// What `run` exits with.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::NotFound { .. } => 127,
+            Self::NotExecutable { .. } => 126,
+            Self::Interrupted { signal } => u8::try_from(128 + signal).unwrap_or(125),
+            _ => 125,
+        }
+    }
+}
+
+/// Looks for the switch that stands in the way.
+fn user_namespace_hint() -> String {
+    let says = |file: &str, value: &str| std::fs::read_to_string(file).is_ok_and(|text| text.trim() == value);
+    if says("/proc/sys/kernel/unprivileged_userns_clone", "0") {
+        "let users make them: `sysctl kernel.unprivileged_userns_clone=1` as root".into()
+    } else if says("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
+        "AppArmor keeps users from them: `sysctl kernel.apparmor_restrict_unprivileged_userns=0` as root, or give \
+         polyarch a profile with `userns`"
+            .into()
+    } else if says("/proc/sys/user/max_user_namespaces", "0") {
+        "let users make them: `sysctl user.max_user_namespaces=10000` as root".into()
+    } else {
+        "inside another container, start that one with `--security-opt seccomp=unconfined --security-opt \
+         systempaths=unconfined`; in a chroot the kernel grants none"
+            .into()
+    }
+}
+
+impl From<Failure> for SandboxError {
+    fn from(failure: Failure) -> Self {
+        let Failure { step, subject, errno } = failure;
+        let source = io::Error::from_raw_os_error(errno);
+        let not_found = source.kind() == io::ErrorKind::NotFound;
+        let step = match step {
+            Step::UserNamespace => return Self::UserNamespace { source },
+            Step::Handlers => return Self::Handlers { source },
+            Step::MountPoint => return Self::MountPoint { path: subject, source },
+            Step::Start => return Self::Start { source },
+            Step::Find | Step::Execute if not_found => return Self::NotFound { program: subject, source },
+            Step::Find | Step::Execute => return Self::NotExecutable { program: subject, source },
+            Step::IdMap => "writing",
+            Step::Namespaces => "making the namespaces",
+            Step::Mount => "mounting",
+            Step::Prepare => "making",
+            Step::Register => "registering the handler of",
+            Step::Emulator => "opening the emulator",
+            Step::Identity => "dropping",
+            Step::WorkingDirectory => "entering the working directory",
+            Step::Handoff => "reading",
+        };
+        Self::Inside { step, subject, source }
+    }
+}

@@ -1,0 +1,97 @@
+//! Which emulators a container needs.
+
+use std::path::PathBuf;
+
+use super::{Emulator, Handler};
+use crate::emulator::{self, EmulatorError, Options};
+use crate::image::{Image, labels};
+use crate::target::{Catalogue, Guest, Platform, Target};
+
+/// The longest path of an emulator that the kernel registers, in bytes.
+const PATH_LIMIT: usize = 127;
+
+/// The emulators of a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Handlers {
+    /// One for each guest.
+    pub list: Vec<Handler>,
+    /// Whether the image's own programs need one.
+    pub needed: bool,
+    /// Whether the image's first program runs through one, be it by a handler or by the entry point.
+    pub emulated: bool,
+}
+
+impl Handlers {
+    /// What `image` needs on this machine: an emulator for its platform where that is foreign, and a bundle's own
+    /// for the program that it carries. `options.given` replaces them all.
+    ///
+    /// # Errors
+    /// [`EmulatorError`] where an emulator for the image's platform is not to be had.
+    pub fn of(image: &Image, options: &Options<'_>) -> Result<Self, EmulatorError> {
+        let host = Platform::host();
+        let catalogue = Catalogue::builtin();
+        let native = emulator_free(catalogue, &host);
+        let mut handlers = Self::default();
+        let labels =
+            image.config().config().as_ref().and_then(|config| config.labels().clone()).unwrap_or_default();
+
+        if let Some(guest) = labels.get(labels::GUEST).and_then(|name| known(catalogue, name))
+            && !native(guest)
+            && let Some(path) = labels.get(labels::EMULATOR).filter(|path| is_plain(path))
+        {
+            let emulator = match &options.given {
+                Some(path) => Emulator::Host(path.into()),
+                None => Emulator::Inside(path.into()),
+            };
+            handlers.list.push(handler(guest, emulator));
+            handlers.emulated = true;
+        }
+        let platform = image.platform();
+        let target = catalogue.target(&platform.to_string()).ok();
+        let guest = target.and_then(|target| known(catalogue, &target.qemu.guest));
+        if platform != host
+            && let Some(guest) = guest.filter(|guest| !native(guest))
+            && !handlers.list.iter().any(|handler| handler.guest == guest.name)
+        {
+            let found = emulator::find(guest, &host, options)?;
+            handlers.list.push(handler(guest, Emulator::Host(found.path.into())));
+            handlers.needed = true;
+            handlers.emulated = true;
+        }
+        Ok(handlers)
+    }
+}
+
+fn known<'a>(catalogue: &'a Catalogue, name: &str) -> Option<&'a Guest> {
+    catalogue.guests().iter().find(|guest| guest.name == name)
+}
+
+/// Which guests' programs `host` runs itself. A handler for one of them would catch the host's own programs.
+fn emulator_free<'a>(catalogue: &'a Catalogue, host: &Platform) -> impl Fn(&Guest) -> bool + 'a {
+    let host: Option<&Target> = catalogue.target(&host.to_string()).ok();
+    move |guest| {
+        let machine = guest.targets.first().and_then(|name| catalogue.target(name).ok());
+        let machine = machine.and_then(|target| target.elf.machines.first());
+        host.is_some_and(|host| {
+            host.qemu.guest == guest.name
+                || machine.is_some_and(|machine| host.elf.machines.contains(machine))
+        })
+    }
+}
+
+fn handler(guest: &Guest, emulator: Emulator) -> Handler {
+    Handler {
+        guest: guest.name.clone(),
+        magic: guest.binfmt.magic.clone(),
+        mask: guest.binfmt.mask.clone(),
+        emulator,
+    }
+}
+
+/// Whether an image's word for its emulator's path can stand in a rule.
+fn is_plain(path: &str) -> bool {
+    path.starts_with('/')
+        && path.len() <= PATH_LIMIT
+        && PathBuf::from(path).file_name().is_some()
+        && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':')
+}

@@ -1,0 +1,95 @@
+//! The container's first process, before it becomes the container's program.
+
+use std::convert::Infallible;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::MountFlags;
+
+use super::handoff::Handoff;
+use super::plan::{Emulator, Failure, Handler, Message, Plan, Step};
+use super::{identity, lifeline, mounts, program};
+
+const BINFMT_MISC: &str = "/proc/sys/fs/binfmt_misc";
+
+/// Makes the container's inside and becomes its program. Returns only where that fails.
+pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
+    let plan = handoff.plan().map_err(Step::Handoff.io("the plan"))?;
+    lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the container"))?;
+    rustix::system::sethostname(plan.hostname.as_bytes()).map_err(Step::Prepare.on("the host name"))?;
+
+    // Emulators of the host are out of sight after the root has changed; an open descriptor stays good.
+    let emulators = plan.handlers.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let mut notes = Vec::new();
+    mounts::enter(&Path::new(&plan.folder).join("root"), &mut notes)?;
+    register(&plan, &emulators, &mut notes)?;
+    drop(emulators);
+    for text in notes {
+        handoff.tell(&Message::Note { text });
+    }
+
+    identity::drop_privileges().map_err(Step::Identity.on("capabilities"))?;
+    let cwd = enter_cwd(&plan.process.cwd)?;
+    Err(program::execute(&plan.process, &cwd))
+}
+
+/// The host's emulator of `handler`, where it is one of the host.
+fn open(handler: &Handler) -> Result<Option<OwnedFd>, Failure> {
+    match &handler.emulator {
+        Emulator::Inside(_) => Ok(None),
+        Emulator::Host(path) => {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            rustix::fs::open(path, flags, Mode::empty()).map(Some).map_err(Step::Emulator.on(path))
+        }
+    }
+}
+
+/// Gives the container handlers of its own, which it can use and not change.
+fn register(plan: &Plan, emulators: &[Option<OwnedFd>], notes: &mut Vec<String>) -> Result<(), Failure> {
+    if plan.handlers.is_empty() {
+        return Ok(());
+    }
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    if let Err(errno) = rustix::mount::mount("binfmt_misc", BINFMT_MISC, "binfmt_misc", flags, None) {
+        if plan.handlers_needed {
+            return Err(Step::Handlers.on(BINFMT_MISC)(errno));
+        }
+        notes.push(format!(
+            "foreign programs that the container's program starts will not run: no private binfmt_misc ({})",
+            std::io::Error::from(errno)
+        ));
+        return Ok(());
+    }
+    for (handler, emulator) in plan.handlers.iter().zip(emulators) {
+        let interpreter = match (emulator, &handler.emulator) {
+            (Some(fd), _) => PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())),
+            (None, Emulator::Inside(path) | Emulator::Host(path)) => PathBuf::from(path),
+        };
+        let line = register_line(handler, &interpreter);
+        fs::write(Path::new(BINFMT_MISC).join("register"), line)
+            .map_err(Step::Register.io(&handler.guest))?;
+    }
+    mounts::remount_bind(Path::new(BINFMT_MISC), MountFlags::RDONLY).map_err(Step::Mount.on(BINFMT_MISC))
+}
+
+/// `:name:M::magic:mask:interpreter:flags`, with the textual escapes that alone carry NUL bytes.
+fn register_line(handler: &Handler, interpreter: &Path) -> Vec<u8> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let escaped = |bytes: &[u8]| bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
+    let (magic, mask) = (escaped(&handler.magic), escaped(&handler.mask));
+    let mut line = format!(":qemu-{}:M::{magic}:{mask}:", handler.guest).into_bytes();
+    line.extend_from_slice(interpreter.as_os_str().as_bytes());
+    line.extend_from_slice(b":FP");
+    line
+}
+
+/// Goes to the working directory, made where it is missing as docker does.
+fn enter_cwd(cwd: &OsStr) -> Result<PathBuf, Failure> {
+    let cwd = if cwd.is_empty() { Path::new("/") } else { Path::new(cwd) };
+    fs::create_dir_all(cwd).map_err(Step::WorkingDirectory.io(cwd))?;
+    rustix::process::chdir(cwd).map_err(Step::WorkingDirectory.on(cwd))?;
+    Ok(cwd.to_owned())
+}

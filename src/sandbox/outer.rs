@@ -1,0 +1,123 @@
+//! The process between the supervisor and the container: it makes the namespaces, starts the container's
+//! first process in them, waits for it, and ends as it ended.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::{fs, io};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::mount::{MountFlags, MountPropagationFlags};
+use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::thread::UnshareFlags;
+
+use super::handoff::{Handoff, INNER};
+use super::plan::{Failure, Message, Plan, Step};
+use super::{lifeline, procfs, signals};
+
+/// How often a container whose first process is emulated is looked at; see [`procfs::deadly_wait`].
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+
+/// Makes the container and gives the status it ended with.
+pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
+    let plan = handoff.plan().map_err(Step::Handoff.io("the plan"))?;
+    // A terminal's signals reach this process too. It takes no notice; the supervisor decides. Handlers,
+    // unlike ignoring, do not pass on to the program.
+    for signal in signals::FORWARDED {
+        let _ = signal_hook::flag::register(*signal, Arc::new(AtomicBool::new(false)));
+    }
+    lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the sandbox"))?;
+
+    unshare(UnshareFlags::NEWUSER).map_err(Step::UserNamespace.on("user"))?;
+    map_ids(&plan)?;
+    let others = UnshareFlags::NEWNS
+        | UnshareFlags::NEWPID
+        | UnshareFlags::NEWIPC
+        | UnshareFlags::NEWUTS
+        | UnshareFlags::NEWCGROUP;
+    unshare(others).map_err(Step::Namespaces.on("mount, pid, ipc, uts and cgroup"))?;
+    // Becoming another user would have cleared it.
+    lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the sandbox"))?;
+
+    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(Step::Mount.on("private mounts"))?;
+    let exe = read_only_self(Path::new(&plan.folder))?;
+    let (theirs, ours) = io::pipe().map_err(Step::Start.io("the container"))?;
+    let child = start(handoff, &exe, theirs.into()).map_err(Step::Start.io("the container"))?;
+    handoff.tell(&Message::Started { pid: child.id().cast_signed() });
+    // From here on only the container's process speaks, and its program's start closes the pipe.
+    handoff.messages = None;
+    let status = wait(child, plan.emulated).map_err(Step::Start.io("the container"));
+    drop(ours);
+    status
+}
+
+fn unshare(flags: UnshareFlags) -> rustix::io::Result<()> {
+    #[expect(unsafe_code, reason = "`unshare` can take descriptors from other threads")]
+    // SAFETY: `FILES` is never among the flags, and this process has one thread.
+    unsafe {
+        rustix::thread::unshare_unsafe(flags)
+    }
+}
+
+/// Makes the caller root inside. Without `/etc/subuid` one id is all that the kernel grants.
+fn map_ids(plan: &Plan) -> Result<(), Failure> {
+    let Plan { uid, gid, .. } = plan;
+    let maps = [
+        ("/proc/self/setgroups", "deny".to_owned()),
+        ("/proc/self/uid_map", format!("0 {uid} 1\n")),
+        ("/proc/self/gid_map", format!("0 {gid} 1\n")),
+    ];
+    for (file, text) in maps {
+        fs::write(file, text).map_err(Step::IdMap.io(file))?;
+    }
+    Ok(())
+}
+
+/// Mounts this program's file read-only in the run's folder and gives the path.
+///
+/// The container's first process is this program until it executes its own, and an image may name
+/// `/proc/self/exe` as its program and so get hold of the file (CVE-2019-5736 in runc). Through a
+/// read-only mount it cannot be written.
+fn read_only_self(folder: &Path) -> Result<std::path::PathBuf, Failure> {
+    let exe = folder.join("exe");
+    rustix::mount::mount_bind("/proc/self/exe", &exe).map_err(Step::Mount.on(&exe))?;
+    super::mounts::remount_bind(&exe, MountFlags::RDONLY).map_err(Step::Mount.on(&exe))?;
+    Ok(exe)
+}
+
+fn start(handoff: &Handoff, exe: &Path, lifeline: OwnedFd) -> io::Result<Child> {
+    let mut command = Command::new(exe);
+    command.arg0("polyarch").arg(INNER);
+    let inner = handoff.pass_on(lifeline)?;
+    inner.give(&mut command)?;
+    command.spawn()
+}
+
+/// Waits for the container's first process and gives its status as a shell would.
+fn wait(mut child: Child, emulated: bool) -> io::Result<u8> {
+    let mut killed_by = None;
+    if emulated && let Some(pid) = Pid::from_raw(child.id().cast_signed()) {
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+        loop {
+            let mut fds = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
+            match rustix::event::poll(&mut fds, Some(&LOOK)) {
+                Ok(0) => {}
+                Err(rustix::io::Errno::INTR) => continue,
+                Ok(_) | Err(_) => break,
+            }
+            if let Some(signal) = procfs::deadly_wait(pid) {
+                let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+                killed_by = Some(signal);
+                break;
+            }
+        }
+    }
+    let status = child.wait()?;
+    let signal = killed_by.or(status.signal());
+    let code = signal.map_or_else(|| status.code().unwrap_or_default(), |signal| 128 + signal);
+    Ok(u8::try_from(code).unwrap_or(u8::MAX))
+}

@@ -1,0 +1,119 @@
+//! What the supervising process hands to the processes inside: all that they need to know, and nothing else.
+
+use std::ffi::OsString;
+
+use serde::{Deserialize, Serialize};
+
+/// The program that the container runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// The command line, the program first: a path, or a bare name that is looked up in the container's `PATH`.
+    pub args: Vec<OsString>,
+    /// The whole environment, in order.
+    pub env: Vec<(OsString, OsString)>,
+    /// The working directory, made where it is missing.
+    pub cwd: OsString,
+}
+
+/// A guest whose programs the container runs through an emulator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handler {
+    /// QEMU's name of the guest, which the rule carries too.
+    pub guest: String,
+    /// The bytes by which its programs are told.
+    pub magic: Vec<u8>,
+    /// Which of their bits count.
+    pub mask: Vec<u8>,
+    /// The emulator.
+    pub emulator: Emulator,
+}
+
+/// Where an emulator's file is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Emulator {
+    /// A file of this machine.
+    Host(OsString),
+    /// A file of the container.
+    Inside(OsString),
+}
+
+/// Everything that the processes inside need.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Plan {
+    /// The caller's ids, which are root's inside.
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    /// The folder of this run: `root` is the file system, `exe` an empty file to mount this program on.
+    pub(super) folder: OsString,
+    pub(super) hostname: String,
+    pub(super) process: Process,
+    pub(super) handlers: Vec<Handler>,
+    /// Whether the container cannot do without its handlers.
+    pub(super) handlers_needed: bool,
+    /// Whether the first program runs through an emulator.
+    pub(super) emulated: bool,
+}
+
+/// What the processes inside tell the supervisor, one JSON value a line.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Message {
+    /// The container's first process exists; its process id as the supervisor sees it.
+    Started { pid: i32 },
+    /// The user may want to know.
+    Note { text: String },
+    /// The container cannot start.
+    Failed(Failure),
+}
+
+/// Why a container could not start.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Failure {
+    pub(super) step: Step,
+    /// What it was about: a path, a program, a guest.
+    pub(super) subject: String,
+    /// The system's error number.
+    pub(super) errno: i32,
+}
+
+/// What was being done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Step {
+    UserNamespace,
+    IdMap,
+    Namespaces,
+    Mount,
+    Prepare,
+    MountPoint,
+    Handlers,
+    Register,
+    Emulator,
+    Identity,
+    WorkingDirectory,
+    Find,
+    Execute,
+    Start,
+    Handoff,
+}
+
+impl Step {
+    /// The failure of this step for `subject`.
+    pub(super) fn on(
+        self,
+        subject: impl AsRef<std::ffi::OsStr>,
+    ) -> impl FnOnce(rustix::io::Errno) -> Failure {
+        move |errno| Failure {
+            step: self,
+            subject: subject.as_ref().to_string_lossy().into_owned(),
+            errno: errno.raw_os_error(),
+        }
+    }
+
+    /// The same for an error of the standard library.
+    pub(super) fn io(self, subject: impl AsRef<std::ffi::OsStr>) -> impl FnOnce(std::io::Error) -> Failure {
+        move |err| {
+            let errno =
+                err.raw_os_error().map_or(rustix::io::Errno::IO, rustix::io::Errno::from_raw_os_error);
+            self.on(subject)(errno)
+        }
+    }
+}
