@@ -214,11 +214,13 @@ const MACHINES: &[(u16, &str)] = &[
 ];
 
 /// The name of machine `id`, without `EM_`; `None` for a number that nobody registered.
+#[must_use]
 pub fn name(id: u16) -> Option<&'static str> {
     MACHINES.binary_search_by_key(&id, |(id, _)| *id).ok().map(|index| MACHINES[index].1)
 }
 
 /// The number of the machine called `name`.
+#[must_use]
 pub fn id(name: &str) -> Option<u16> {
     MACHINES.iter().find(|(_, known)| *known == name).map(|(id, _)| *id)
 }
