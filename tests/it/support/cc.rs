@@ -145,9 +145,7 @@ pub(crate) fn compile(cc: &Cc) -> PathBuf {
     let clang = ["hexagon", "loongarch"].iter().any(|machine| cc.triple.starts_with(machine));
     let compiler = if clang { PathBuf::from("/usr/bin/clang-16") } else { gcc };
     let meta = fs::metadata(&compiler).unwrap_or_else(|err| {
-        let package =
-            if clang { "clang-16 and lld-16".into() } else { format!("gcc-{}", cc.triple.replace('_', "-")) };
-        panic!("`{}`: {err}; install Debian's {package}", compiler.display())
+        panic!("`{}`: {err}; `scripts/test` installs Debian's package of it", compiler.display())
     });
     let key = format!("{} {} {} {:?} {}", compiler.display(), meta.len(), meta.mtime(), cc.flags, cc.source);
     let digest = Sha256::digest(key.as_bytes());
