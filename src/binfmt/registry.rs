@@ -99,6 +99,7 @@ pub enum BinfmtError {
 
 impl BinfmtError {
     /// What to do about it.
+    #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotMounted { registry, .. } => {

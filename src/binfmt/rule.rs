@@ -97,6 +97,7 @@ pub enum RuleError {
 
 impl RuleError {
     /// What to do about it.
+    #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Name { .. } => Some("a name is like that of a file: `polyarch-mips`".into()),
@@ -166,26 +167,31 @@ impl Rule {
     }
 
     /// The name of its entry.
+    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The bytes that it looks for.
+    #[must_use]
     pub fn magic(&self) -> &[u8] {
         &self.magic
     }
 
     /// Which of their bits count.
+    #[must_use]
     pub fn mask(&self) -> &[u8] {
         &self.mask
     }
 
     /// What the kernel runs.
+    #[must_use]
     pub fn interpreter(&self) -> &Path {
         &self.interpreter
     }
 
     /// How the kernel runs it.
+    #[must_use]
     pub fn flags(&self) -> Flags {
         self.flags
     }
@@ -194,6 +200,7 @@ impl Rule {
     ///
     /// All bytes of magic and mask are written as `\x7f`: a raw zero byte would end the magic early, and the
     /// entry would match every ELF file of its class.
+    #[must_use]
     pub fn line(&self) -> Vec<u8> {
         let (magic, mask, flags) = (escaped(&self.magic), escaped(&self.mask), self.flags.to_string());
         let fields: [&[u8]; 7] = [
@@ -215,6 +222,7 @@ impl Rule {
 
     /// Whether the kernel takes a file that begins with `header` for this rule's: as it does, over the first
     /// 256 bytes, with zeros behind the end of a shorter file.
+    #[must_use]
     pub fn matches(&self, header: &[u8]) -> bool {
         let byte =
             |at: usize| header.get(..header.len().min(LOOKED_AT)).and_then(|seen| seen.get(at)).copied();

@@ -38,6 +38,7 @@ pub struct Guest {
 
 impl Catalogue {
     /// The targets that the program carries.
+    #[must_use]
     pub fn builtin() -> &'static Self {
         // That the embedded files are right is held by a test.
         static BUILTIN: LazyLock<Catalogue> = LazyLock::new(|| {
@@ -86,11 +87,13 @@ impl Catalogue {
     }
 
     /// All targets, by name.
+    #[must_use]
     pub fn targets(&self) -> &[Target] {
         &self.targets
     }
 
     /// All guests, by name.
+    #[must_use]
     pub fn guests(&self) -> &[Guest] {
         &self.guests
     }

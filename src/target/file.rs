@@ -56,6 +56,7 @@ pub enum TargetError {
 
 impl TargetError {
     /// What to do about it.
+    #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unknown { nearest: Some(nearest), .. } | Self::UnknownGuest { nearest: Some(nearest), .. } => {

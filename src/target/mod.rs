@@ -126,6 +126,7 @@ pub struct RouterOs {
 
 impl Target {
     /// The target as a file of `targets/` or of the user's own, to be changed and given back.
+    #[must_use]
     pub fn to_toml(&self) -> String {
         file::write(self)
     }

@@ -9,34 +9,34 @@ use sha2::{Digest, Sha256};
 
 /// One compilation.
 #[derive(Debug, Clone, Copy)]
-pub struct Cc<'a> {
+pub(crate) struct Cc<'a> {
     /// The prefix of Debian's cross compiler: `mips-linux-gnu` for `mips-linux-gnu-gcc`. Where Debian's GCC has
     /// no such machine (Hexagon, LoongArch), what clang calls it.
-    pub triple: &'a str,
+    pub(crate) triple: &'a str,
     /// Flags besides `-o OUTPUT SOURCE`.
-    pub flags: &'a [&'a str],
+    pub(crate) flags: &'a [&'a str],
     /// The C program.
-    pub source: &'a str,
+    pub(crate) source: &'a str,
 }
 
 /// One machine, ABI or byte order that can be compiled for here.
 #[derive(Debug)]
-pub struct Cross {
+pub(crate) struct Cross {
     /// For messages and file names.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// As in [`Cc`].
-    pub triple: &'static str,
+    pub(crate) triple: &'static str,
     /// The flags that choose it.
-    pub flags: &'static [&'static str],
+    pub(crate) flags: &'static [&'static str],
     /// QEMU's name of the guest that runs it; `None` where there is none.
-    pub guest: Option<&'static str>,
+    pub(crate) guest: Option<&'static str>,
     /// Whether its linker makes position-independent executables (ET_DYN).
-    pub pie: bool,
+    pub(crate) pie: bool,
 }
 
 /// A program without a libc: Debian's compilers come without one for most machines. On machines that a test
 /// may run on it exits with status 77; elsewhere it is never run to be right.
-pub const FREESTANDING: &str = r#"
+pub(crate) const FREESTANDING: &str = r#"
 void _start(void) {
 #if defined(__x86_64__)
     __asm__ volatile("mov $60, %eax; mov $77, %edi; syscall");
@@ -52,11 +52,16 @@ void _start(void) {
 "#;
 
 const fn cross(name: &'static str, triple: &'static str, guest: &'static str) -> Cross {
-    Cross { name, triple, flags: &[], guest: Some(guest), pie: true }
+    with(name, triple, guest, &[])
 }
 
-const fn with(cross: Cross, flags: &'static [&'static str]) -> Cross {
-    Cross { flags, ..cross }
+const fn with(
+    name: &'static str,
+    triple: &'static str,
+    guest: &'static str,
+    flags: &'static [&'static str],
+) -> Cross {
+    Cross { name, triple, flags, guest: Some(guest), pie: true }
 }
 
 const fn alien(name: &'static str, triple: &'static str, flags: &'static [&'static str]) -> Cross {
@@ -64,37 +69,37 @@ const fn alien(name: &'static str, triple: &'static str, flags: &'static [&'stat
 }
 
 /// All that can be compiled for here.
-pub const CROSS: &[Cross] = &[
+pub(crate) const CROSS: &[Cross] = &[
     cross("amd64", "x86_64-linux-gnu", "x86_64"),
     cross("i386", "i686-linux-gnu", "i386"),
     cross("armel", "arm-linux-gnueabi", "arm"),
     cross("armhf", "arm-linux-gnueabihf", "arm"),
-    with(cross("armeb-be32", "arm-linux-gnueabi", "armeb"), &["-mbig-endian"]),
-    with(cross("armeb-be8", "arm-linux-gnueabihf", "armeb"), &["-mbig-endian", "-mbe8"]),
+    with("armeb-be32", "arm-linux-gnueabi", "armeb", &["-mbig-endian"]),
+    with("armeb-be8", "arm-linux-gnueabihf", "armeb", &["-mbig-endian", "-mbe8"]),
     cross("arm64", "aarch64-linux-gnu", "aarch64"),
-    with(cross("arm64be", "aarch64-linux-gnu", "aarch64_be"), &["-mbig-endian"]),
+    with("arm64be", "aarch64-linux-gnu", "aarch64_be", &["-mbig-endian"]),
     cross("mips", "mips-linux-gnu", "mips"),
     cross("mipsel", "mipsel-linux-gnu", "mipsel"),
     cross("mipsr6", "mipsisa32r6-linux-gnu", "mips"),
     cross("mipsr6el", "mipsisa32r6el-linux-gnu", "mipsel"),
-    with(cross("mipsn32", "mips64-linux-gnuabi64", "mipsn32"), &["-mabi=n32"]),
-    with(cross("mipsn32el", "mips64el-linux-gnuabi64", "mipsn32el"), &["-mabi=n32"]),
-    with(cross("mips-of-mips64", "mips64-linux-gnuabi64", "mips"), &["-mabi=32"]),
-    with(cross("mipsel-of-mips64el", "mips64el-linux-gnuabi64", "mipsel"), &["-mabi=32"]),
+    with("mipsn32", "mips64-linux-gnuabi64", "mipsn32", &["-mabi=n32"]),
+    with("mipsn32el", "mips64el-linux-gnuabi64", "mipsn32el", &["-mabi=n32"]),
+    with("mips-of-mips64", "mips64-linux-gnuabi64", "mips", &["-mabi=32"]),
+    with("mipsel-of-mips64el", "mips64el-linux-gnuabi64", "mipsel", &["-mabi=32"]),
     cross("mips64", "mips64-linux-gnuabi64", "mips64"),
     cross("mips64el", "mips64el-linux-gnuabi64", "mips64el"),
     cross("mips64r6", "mipsisa64r6-linux-gnuabi64", "mips64"),
     cross("mips64r6el", "mipsisa64r6el-linux-gnuabi64", "mips64el"),
     cross("powerpc", "powerpc-linux-gnu", "ppc"),
     cross("ppc64-elfv1", "powerpc64-linux-gnu", "ppc64"),
-    with(cross("ppc64-elfv2", "powerpc64-linux-gnu", "ppc64"), &["-mabi=elfv2"]),
+    with("ppc64-elfv2", "powerpc64-linux-gnu", "ppc64", &["-mabi=elfv2"]),
     cross("ppc64el", "powerpc64le-linux-gnu", "ppc64le"),
     cross("riscv64", "riscv64-linux-gnu", "riscv64"),
-    with(cross("riscv32", "riscv64-linux-gnu", "riscv32"), &["-march=rv32imac", "-mabi=ilp32"]),
+    with("riscv32", "riscv64-linux-gnu", "riscv32", &["-march=rv32imac", "-mabi=ilp32"]),
     cross("s390x", "s390x-linux-gnu", "s390x"),
     cross("sparc64", "sparc64-linux-gnu", "sparc64"),
-    with(cross("sparc32plus", "sparc64-linux-gnu", "sparc32plus"), &["-m32"]),
-    with(cross("sparc-v8", "sparc64-linux-gnu", "sparc"), &["-m32", "-mcpu=v8"]),
+    with("sparc32plus", "sparc64-linux-gnu", "sparc32plus", &["-m32"]),
+    with("sparc-v8", "sparc64-linux-gnu", "sparc", &["-m32", "-mcpu=v8"]),
     cross("m68k", "m68k-linux-gnu", "m68k"),
     cross("sh4", "sh4-linux-gnu", "sh4"),
     cross("hppa", "hppa-linux-gnu", "hppa"),
@@ -114,7 +119,7 @@ pub const CROSS: &[Cross] = &[
 
 impl Cross {
     /// The freestanding program for this machine, in every form that its linker makes: (name, file).
-    pub fn programs(&self) -> Vec<(String, PathBuf)> {
+    pub(crate) fn programs(&self) -> Vec<(String, PathBuf)> {
         let forms: &[(&str, &[&str])] = &[("exec", &["-static", "-no-pie"]), ("dyn", &["-fPIE", "-pie"])];
         let made = if self.pie { forms } else { &forms[..1] };
         made.iter()
@@ -135,20 +140,18 @@ impl Cross {
 
 /// Compiles, once for each compiler, flags and source: the file is kept in the build folder.
 #[track_caller]
-pub fn compile(cc: &Cc) -> PathBuf {
+pub(crate) fn compile(cc: &Cc) -> PathBuf {
     let gcc = PathBuf::from(format!("/usr/bin/{}-gcc", cc.triple));
     let clang = ["hexagon", "loongarch"].iter().any(|machine| cc.triple.starts_with(machine));
     let compiler = if clang { PathBuf::from("/usr/bin/clang-16") } else { gcc };
     let meta = fs::metadata(&compiler).unwrap_or_else(|err| {
-        let package =
-            if clang { "clang-16 and lld-16".into() } else { format!("gcc-{}", cc.triple.replace('_', "-")) };
-        panic!("`{}`: {err}; install Debian's {package}", compiler.display())
+        panic!("`{}`: {err}; `scripts/test` installs Debian's package of it", compiler.display())
     });
-    let key = format!("{compiler:?} {} {} {:?} {}", meta.len(), meta.mtime(), cc.flags, cc.source);
-    let digest: String =
-        Sha256::digest(key.as_bytes()).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    let key = format!("{} {} {} {:?} {}", compiler.display(), meta.len(), meta.mtime(), cc.flags, cc.source);
+    let digest = Sha256::digest(key.as_bytes());
+    let digest = u128::from_be_bytes(digest[..16].try_into().unwrap());
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("fixtures");
-    let file = folder.join(format!("{}-{digest}", cc.triple));
+    let file = folder.join(format!("{}-{digest:032x}", cc.triple));
     if file.exists() {
         return file;
     }
