@@ -3,7 +3,7 @@
 //! Source: gABI, "Dynamic Section"; "Linux Standard Base", symbol versioning, for `DT_VERNEED`.
 
 use goblin::elf::dynamic::{
-    DF_1_PIE, DT_FLAGS_1, DT_NEEDED, DT_NULL, DT_RPATH, DT_RUNPATH, DT_SONAME, DT_STRSZ, DT_STRTAB,
+    DF_1_PIE, DT_DEBUG, DT_FLAGS_1, DT_NEEDED, DT_NULL, DT_RPATH, DT_RUNPATH, DT_SONAME, DT_STRSZ, DT_STRTAB,
     DT_VERNEED, DT_VERNEEDNUM,
 };
 use goblin::elf::program_header::PT_DYNAMIC;
@@ -30,6 +30,8 @@ pub(super) struct Dynamic {
     pub(super) runpath: Option<String>,
     /// `DF_1_PIE`.
     pub(super) is_pie: bool,
+    /// `DT_DEBUG`, which linkers put into programs and not into libraries.
+    pub(super) has_debug: bool,
     /// (library, versions of its symbols that are needed).
     pub(super) versions: Vec<(String, Vec<String>)>,
 }
@@ -61,6 +63,7 @@ pub(super) fn read(layout: &mut Layout, file: &mut Reader<'_>) -> Result<Option<
     let value = |wanted: u64| entries.iter().find(|(tag, _)| *tag == wanted).map(|(_, value)| *value);
 
     let mut dynamic = Dynamic {
+        has_debug: value(DT_DEBUG).is_some(),
         is_pie: value(DT_FLAGS_1).is_some_and(|flags| flags & DF_1_PIE != 0),
         ..Dynamic::default()
     };

@@ -337,14 +337,11 @@ fn linkage(
         _ if needs => declared("dynamic", "needed libraries (DT_NEEDED)"),
         (ET_EXEC, _) => declared("static", "type EXEC without an interpreter and needed libraries"),
         (_, Some(dynamic)) if dynamic.is_pie => declared("static-pie", "DF_1_PIE without an interpreter"),
-        // The loader itself is a shared object without an interpreter; it has a name.
-        (_, Some(dynamic)) if dynamic.soname.is_none() && header.e_entry != 0 => (
-            Some("static-pie"),
-            Some(Evidence {
-                source: Source::Inferred,
-                from: "an entry point, and neither an interpreter nor a name (DT_SONAME)".into(),
-            }),
-        ),
+        // Older linkers do not set the flag.
+        (_, Some(dynamic)) if dynamic.has_debug => {
+            let from = "DT_DEBUG, which programs have, without an interpreter".into();
+            (Some("static-pie"), Some(Evidence { source: Source::Inferred, from }))
+        }
         (_, Some(_)) => declared("dynamic", "type DYN with a dynamic section"),
         (_, None) => declared("static", "no dynamic section"),
     }

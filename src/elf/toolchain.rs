@@ -180,8 +180,12 @@ pub(super) fn read(
             .map(|section| (section.sh_offset, section.sh_size.min(MOST_SEARCHED)));
         if let Some((offset, len)) = rodata
             && let Some(bytes) = parts.layout.bytes(parts.file, "the read-only data", offset, len)?
-            && let Some((version, commit)) = rust_paths(&bytes)
         {
+            if let Some(architecture) = musl_itself(&bytes).filter(|_| toolchain.musl.is_none()) {
+                toolchain.musl = Some(Musl { architecture: Some(architecture) });
+                told("toolchain.musl", Source::Declared, "the loader's own message (`musl libc`)");
+            }
+            let Some((version, commit)) = rust_paths(&bytes) else { return Ok(toolchain) };
             let known = toolchain.rust.take().and_then(|rust| rust.version);
             if known.is_none() {
                 told("toolchain.rust", Source::Inferred, "paths of Rust's standard library in .rodata");
@@ -190,6 +194,14 @@ pub(super) fn read(
         }
     }
     Ok(toolchain)
+}
+
+/// The architecture that musl's loader, which is its C library too, names when it is run by itself.
+fn musl_itself(bytes: &[u8]) -> Option<String> {
+    const MESSAGE: &[u8] = b"musl libc (";
+    let rest = &bytes[memchr::memmem::find(bytes, MESSAGE)? + MESSAGE.len()..];
+    let end = memchr::memchr(b')', &rest[..rest.len().min(32)])?;
+    std::str::from_utf8(&rest[..end]).ok().map(str::to_owned)
 }
 
 /// (version, commit) of the standard library, from the paths that its panics name: `/rustc/COMMIT/library/…`

@@ -6,8 +6,10 @@
 
 mod debian;
 mod emulator;
+mod facts;
 mod house;
 mod inspect;
+mod readelf;
 mod rules;
 mod support;
 mod target;
