@@ -84,23 +84,29 @@ pub(super) fn is_tar(block: &[u8]) -> bool {
 pub(super) fn identify(input: &Path, compression: Compression, from: impl Read + Send) -> Vec<Record> {
     let (sender, receiver) = sync_channel(PIECES);
     std::thread::scope(|scope| {
-        scope.spawn(move || {
+        let decompressing = scope.spawn(move || {
             let result = compression.reader(from).and_then(|mut from| send(&mut from, &sender));
             if let Err(err) = result {
                 // The other side may have given up first.
                 let _ = sender.send(Err(err));
             }
         });
-        let mut first = [0; BLOCK];
-        let mut pieces = Pieces { receiver, piece: Vec::new(), at: 0, has_failed: false };
-        match read_full(&mut pieces, &mut first) {
-            Ok(BLOCK) if is_tar(&first) => members(input, io::Cursor::new(first).chain(pieces)),
-            // An archive of nothing ends in two blocks of zeros.
-            Ok(BLOCK) if first == [0; BLOCK] => Vec::new(),
-            Ok(_) => vec![Record::error(input, "compressed data that is no tar archive")],
-            Err(err) => vec![Record::error(input, format!("the archive cannot be read: {err}"))],
-        }
+        let records = decompressed(input, Pieces { receiver, piece: Vec::new(), at: 0, has_failed: false });
+        // Joined by name: the scope alone would not wait for the thread's last clean-up.
+        decompressing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        records
     })
+}
+
+fn decompressed(input: &Path, mut pieces: Pieces) -> Vec<Record> {
+    let mut first = [0; BLOCK];
+    match read_full(&mut pieces, &mut first) {
+        Ok(BLOCK) if is_tar(&first) => members(input, io::Cursor::new(first).chain(pieces)),
+        // An archive of nothing ends in two blocks of zeros.
+        Ok(BLOCK) if first == [0; BLOCK] => Vec::new(),
+        Ok(_) => vec![Record::error(input, "compressed data that is no tar archive")],
+        Err(err) => vec![Record::error(input, format!("the archive cannot be read: {err}"))],
+    }
 }
 
 fn send(from: &mut impl Read, to: &SyncSender<io::Result<Vec<u8>>>) -> io::Result<()> {

@@ -161,8 +161,10 @@ fn abi_flags(parts: &Parts<'_, '_>, bytes: &[u8], draft: &mut Draft) {
     if let Some(float) = float_abi(fp) {
         draft.float_abi(float, Source::Declared, format!("{from} (FP ABI {fp})"));
     }
-    if fp == 5 {
-        draft.feature("fpxx", from);
+    match fp {
+        4 | 6 | 7 => draft.feature("fp64", from),
+        5 => draft.feature("fpxx", from),
+        _ => {}
     }
     let ases = word(parts, bytes, 12).unwrap_or(0);
     for (bit, name) in ASES {

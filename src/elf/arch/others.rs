@@ -36,6 +36,10 @@ const SH: &[(u32, &str, bool)] = &[
     (18, "sh4-nommu-nofpu", true),
     (19, "sh2a-nofpu", true),
     (20, "sh3-nommu", false),
+    (21, "sh2a-nofpu-or-sh4-nommu-nofpu", false),
+    (22, "sh2a-nofpu-or-sh3-nommu", false),
+    (23, "sh2a-or-sh4", false),
+    (24, "sh2a-or-sh3e", false),
 ];
 
 pub(super) fn sh(parts: &mut Parts<'_, '_>, draft: &mut Draft) {
