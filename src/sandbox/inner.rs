@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountFlags;
+use rustix::thread::UnshareFlags;
 
 use super::handoff::Handoff;
+use super::namespaces::unshare;
 use super::plan::{Emulator, Failure, Handler, Message, Plan, Step};
 use super::{identity, lifeline, mounts, program};
 
@@ -19,6 +21,9 @@ const BINFMT_MISC: &str = "/proc/sys/fs/binfmt_misc";
 pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
     let plan = handoff.plan().map_err(Step::Handoff.io("the plan"))?;
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the container"))?;
+    // Its own mounts: a new root for one process of a mount namespace is one for all, and the outer process
+    // must go on seeing the host's `/proc`.
+    unshare(UnshareFlags::NEWNS).map_err(Step::Namespaces.on("mount"))?;
     rustix::system::sethostname(plan.hostname.as_bytes()).map_err(Step::Prepare.on("the host name"))?;
 
     // Emulators of the host are out of sight after the root has changed; an open descriptor stays good.
