@@ -4,7 +4,9 @@
 
 mod bundle;
 mod dirs;
+mod emulator;
 mod exit;
+mod format;
 mod printer;
 mod report;
 mod run;
@@ -37,6 +39,7 @@ struct Cli {
 enum Command {
     Bundle(bundle::BundleArgs),
     Run(run::RunArgs),
+    Emulator(emulator::Args),
 }
 
 impl Command {
@@ -44,6 +47,7 @@ impl Command {
         match self {
             Self::Bundle(args) => args.execute(printer),
             Self::Run(args) => args.execute(printer),
+            Self::Emulator(args) => args.execute(printer),
         }
     }
 

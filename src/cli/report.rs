@@ -5,12 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use super::printer::{ERROR, HINT, line};
-use crate::bundle::BundleError;
-use crate::emulator::EmulatorError;
-use crate::image::{ImageError, ReferenceError};
-use crate::layer::LayerError;
 use crate::sandbox::SandboxError;
-use crate::target::TargetError;
 
 /// Prints `err` once, with its causes and hints, and gives the status to exit with.
 pub(super) fn report(err: &anyhow::Error, failure: u8) -> ExitCode {
@@ -49,16 +44,32 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
     if let Some(told) = err.downcast_ref::<Told>() {
         return told.hint.iter().cloned().collect();
     }
-    macro_rules! ask {
-        ($($error:ty),*) => {
-            $(if let Some(err) = err.downcast_ref::<$error>() {
-                return err.hint().into_iter().collect();
-            })*
-        };
-    }
-    ask!(BundleError, EmulatorError, ImageError, LayerError, ReferenceError, SandboxError);
-    if let Some(err) = err.downcast_ref::<TargetError>() {
+    if let Some(err) = err.downcast_ref::<crate::target::TargetError>() {
         return vec![err.hint()];
+    }
+    if let Some(err) = err.downcast_ref::<crate::target::PlatformError>() {
+        return vec![err.hint()];
+    }
+    if let Some(err) = err.downcast_ref::<crate::emulator::EmulatorError>() {
+        return err.hint().into_iter().collect();
+    }
+    if let Some(err) = err.downcast_ref::<crate::debian::DebianError>() {
+        return err.hint().into_iter().collect();
+    }
+    if let Some(err) = err.downcast_ref::<crate::bundle::BundleError>() {
+        return err.hint().into_iter().collect();
+    }
+    if let Some(err) = err.downcast_ref::<crate::image::ImageError>() {
+        return err.hint().into_iter().collect();
+    }
+    if let Some(err) = err.downcast_ref::<crate::image::ReferenceError>() {
+        return err.hint().into_iter().collect();
+    }
+    if let Some(err) = err.downcast_ref::<crate::layer::LayerError>() {
+        return err.hint().into_iter().collect();
+    }
+    if let Some(err) = err.downcast_ref::<SandboxError>() {
+        return err.hint().into_iter().collect();
     }
     Vec::new()
 }

@@ -71,7 +71,7 @@ impl Apt {
             let Some(text) = text(&file) else { continue };
             match file.extension().and_then(|extension| extension.to_str()) {
                 Some("sources") => {
-                    entries.extend(control::paragraphs(&text).iter().filter_map(|text| stanza(text)))
+                    entries.extend(control::paragraphs(&text).iter().filter_map(|text| stanza(text)));
                 }
                 Some("list") => entries.extend(text.lines().filter_map(line)),
                 _ => {}

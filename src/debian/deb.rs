@@ -117,24 +117,41 @@ impl Deb {
     /// [`DebianError::NoMember`] where it holds no such file, [`DebianError::MemberSize`] where it is too
     /// large; others where it cannot be read or written.
     pub fn extract(&self, name: &str, out: &mut dyn Write, limit: u64) -> Result<u64, DebianError> {
+        self.extract_first(&[name], out, limit).map(|(_, size)| size)
+    }
+
+    /// The same for the first file in the package that has any of `names`, with its name.
+    ///
+    /// # Errors
+    /// As [`Deb::extract`].
+    pub fn extract_first<'a>(
+        &self,
+        names: &[&'a str],
+        out: &mut dyn Write,
+        limit: u64,
+    ) -> Result<(&'a str, u64), DebianError> {
         let read = |source| DebianError::Read { path: self.path.clone(), source };
         let mut entries = self.data()?;
         for entry in entries.entries().map_err(read)? {
             let entry = entry.map_err(read)?;
             let path = entry.path_bytes();
             let path = path.strip_prefix(b"./").unwrap_or(&path);
-            if path != name.as_bytes() || !entry.header().entry_type().is_file() {
-                continue;
-            }
+            let name = names.iter().find(|name| name.as_bytes() == path);
+            let Some(name) = name.filter(|_| entry.header().entry_type().is_file()) else { continue };
             let size = entry.size();
             if size > limit {
-                return Err(DebianError::MemberSize { path: self.path.clone(), name: name.into(), limit });
+                let name = (*name).to_owned();
+                return Err(DebianError::MemberSize { path: self.path.clone(), name, limit });
             }
             let count = copy(entry, out, &self.path, name)?;
             // The end of a tar stream that breaks off looks like the end of its entry.
-            return if count == size { Ok(count) } else { Err(read(io::ErrorKind::UnexpectedEof.into())) };
+            return if count == size {
+                Ok((name, count))
+            } else {
+                Err(read(io::ErrorKind::UnexpectedEof.into()))
+            };
         }
-        Err(DebianError::NoMember { path: self.path.clone(), name: name.into() })
+        Err(DebianError::NoMember { path: self.path.clone(), name: names.join("` or `") })
     }
 
     fn entries(&self, member: Member) -> Result<Entries, DebianError> {
@@ -180,7 +197,7 @@ mod tests {
     fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {
         let mut bytes = b"!<arch>\n".to_vec();
         for (name, content) in members {
-            write!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, "100644", content.len())
+            writeln!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, 0, "100644", content.len())
                 .unwrap();
             bytes.extend(*content);
             if content.len() % 2 == 1 {

@@ -1,6 +1,7 @@
 //! SHA-256, by which everything in the archive is known.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use sha2::Digest as _;
@@ -10,9 +11,34 @@ use sha2::Digest as _;
 pub struct Sha256([u8; 32]);
 
 impl Sha256 {
+    /// The digest of all that `reader` gives.
+    ///
+    /// # Errors
+    /// Those of `reader`.
+    pub fn read(reader: impl Read) -> io::Result<Self> {
+        let mut hasher = sha2::Sha256::new();
+        feed(reader, &mut hasher)?;
+        Ok(Self::of(hasher))
+    }
+
     /// The digest that `hasher` comes to.
     pub(super) fn of(hasher: sha2::Sha256) -> Self {
         Self(hasher.finalize().into())
+    }
+}
+
+/// Adds all that `reader` gives to `hasher`, and counts its bytes.
+pub(super) fn feed(mut reader: impl Read, hasher: &mut sha2::Sha256) -> io::Result<u64> {
+    let mut buffer = vec![0; 256 << 10];
+    let mut length = 0;
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(length),
+            count => {
+                hasher.update(&buffer[..count]);
+                length += count as u64;
+            }
+        }
     }
 }
 

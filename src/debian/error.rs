@@ -287,6 +287,7 @@ impl fmt::Display for ReleaseFault {
 
 impl DebianError {
     /// What to do about it.
+    #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Address { what: "proxy", .. } => {

@@ -13,9 +13,6 @@ const LIMIT: u64 = 16 << 20;
 /// How much of what gpgv says is read, in bytes.
 const STATUS_LIMIT: u64 = 1 << 20;
 
-/// Where gpgv is looked for.
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-
 /// The files of public keys by which an archive's signatures are verified.
 #[derive(Debug, Clone)]
 pub struct Keyring {
@@ -40,6 +37,7 @@ impl Keyring {
 
     /// The keys of Debian's archive that the host in `root` has: its package debian-archive-keyring, else those
     /// that its apt trusts. That there are none is told when a signature is to be verified.
+    #[must_use]
     pub fn host(root: &Path) -> Self {
         let keyring = root.join("usr/share/keyrings/debian-archive-keyring.gpg");
         let trusted = root.join("etc/apt/trusted.gpg.d");
@@ -84,7 +82,7 @@ impl Keyring {
                 .map_err(|source| DebianError::Write { path, source })
         };
         let mut command = Command::new("gpgv");
-        command.env_clear().env("PATH", PATH).env("LC_ALL", "C").arg("--homedir").arg(folder.path());
+        command.env("LC_ALL", "C").arg("--homedir").arg(folder.path());
         command.args(["--status-fd", "1"]);
         for (number, file) in self.files.iter().enumerate() {
             let key = put(&format!("keys-{number}.gpg"), &keys(file)?)?;

@@ -84,6 +84,7 @@ pub struct Package {
 
 impl Package {
     /// The value of any field of its description, such as `Depends`; its continuation lines are included.
+    #[must_use]
     pub fn field(&self, name: &str) -> Option<&str> {
         control::field(&self.stanza, name)
     }
@@ -116,6 +117,7 @@ impl Index {
     }
 
     /// The suite that it belongs to, as it was asked for.
+    #[must_use]
     pub fn suite(&self) -> &str {
         &self.suite
     }
@@ -133,29 +135,37 @@ impl Index {
     /// # Errors
     /// [`DebianError::NoPackage`] where there is none; others where the index cannot be read.
     pub fn find(&self, name: &str) -> Result<Package, DebianError> {
+        self.find_each(&[name])?.pop().flatten().ok_or_else(|| self.none(name))
+    }
+
+    /// The package of each of `names`, in its latest version, in one pass; `None` for those that there are none of.
+    ///
+    /// # Errors
+    /// [`DebianError::Read`] and [`DebianError::Index`] where the index cannot be read.
+    pub fn find_each(&self, names: &[&str]) -> Result<Vec<Option<Package>>, DebianError> {
         let mut paragraphs = self.paragraphs()?;
-        let mut found: Option<Package> = None;
-        // A description cannot begin with another field in Debian's indexes, but in others it can.
-        let usual = format!("Package: {name}\n").into_bytes();
+        let mut found: Vec<Option<Package>> = vec![None; names.len()];
         while let Some(paragraph) = paragraphs.next().map_err(|source| self.read(source))? {
-            let is_named = if paragraph.starts_with(b"Package: ") {
-                paragraph.starts_with(&usual)
-            } else {
-                std::str::from_utf8(paragraph).ok().and_then(|text| control::field(text, "Package"))
-                    == Some(name)
+            let Some(at) = package_name(paragraph)
+                .and_then(|name| names.iter().position(|known| known.as_bytes() == name))
+            else {
+                continue;
             };
-            if is_named {
-                let package = Package::parse(paragraph).map_err(|reason| self.wrong(reason))?;
-                if found.as_ref().is_none_or(|found| found.version < package.version) {
-                    found = Some(package);
-                }
+            let package = Package::parse(paragraph).map_err(|reason| self.wrong(reason))?;
+            if found[at].as_ref().is_none_or(|found| found.version < package.version) {
+                found[at] = Some(package);
             }
         }
-        found.ok_or_else(|| DebianError::NoPackage {
+        Ok(found)
+    }
+
+    /// What is told where there is no package called `name`.
+    pub(crate) fn none(&self, name: &str) -> DebianError {
+        DebianError::NoPackage {
             package: name.into(),
             suite: self.suite.clone(),
             architecture: self.architecture.clone(),
-        })
+        }
     }
 
     fn paragraphs(&self) -> Result<Paragraphs<io::Take<Box<dyn Read + Send>>>, DebianError> {
@@ -171,6 +181,14 @@ impl Index {
     fn wrong(&self, reason: &'static str) -> DebianError {
         DebianError::Index { path: self.path.clone(), reason }
     }
+}
+
+/// The name of the package that a paragraph describes. It stands first in Debian's indexes, but need not.
+fn package_name(paragraph: &[u8]) -> Option<&[u8]> {
+    if let Some(rest) = paragraph.strip_prefix(b"Package: ") {
+        return rest.split(|byte| *byte == b'\n').next().map(<[u8]>::trim_ascii_end);
+    }
+    control::field(std::str::from_utf8(paragraph).ok()?, "Package").map(str::as_bytes)
 }
 
 /// The packages of an index, one after the other.

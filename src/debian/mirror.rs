@@ -34,6 +34,7 @@ pub struct Options<'a> {
 
 impl<'a> Options<'a> {
     /// The host's own configuration, and no proxy beside it.
+    #[must_use]
     pub fn new(root: &'a Path) -> Self {
         Self { address: None, root, http_proxy: None, https_proxy: None, no_proxy: None, patience: None }
     }
@@ -111,6 +112,7 @@ impl Mirror {
     }
 
     /// Its address, as a person would write it.
+    #[must_use]
     pub fn address(&self) -> String {
         match &self.place {
             Place::Http { base, .. } => base.clone(),
@@ -125,6 +127,7 @@ impl Mirror {
 
     /// The time at which a dated snapshot shows the archive; `None` for all other mirrors. What it holds is
     /// judged by that time.
+    #[must_use]
     pub fn time(&self) -> Option<SystemTime> {
         let Place::Http { base, .. } = &self.place else { return None };
         // `20261101T000000Z`.
@@ -152,7 +155,7 @@ impl Mirror {
     ) -> Result<PathBuf, DebianError> {
         let is_plain = |part: &str| !matches!(part, "" | "." | "..");
         if !package.filename.split('/').all(is_plain)
-            || package.filename.contains(|c: char| c.is_control() || matches!(c, '\\' | '?' | '#' | '%'))
+            || package.filename.contains(|c: char| c.is_control() || matches!(c, '\\' | '?' | '#'))
         {
             return Err(DebianError::FileName {
                 package: package.name.clone(),

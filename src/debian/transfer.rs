@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use sha2::Digest as _;
 
+use super::digest;
 use super::mirror::Place;
 use super::{DebianError, Mirror, Sha256};
 use crate::progress::{Progress, Task};
@@ -40,6 +41,15 @@ struct Wanted<'a> {
     sha256: Sha256,
 }
 
+/// What a mirror answers with.
+struct Body {
+    reader: Box<dyn Read>,
+    /// Where in the file it begins.
+    start: u64,
+    /// The whole file's size in bytes, where the mirror tells.
+    total: Option<u64>,
+}
+
 /// A file that is being received, and what it has come to.
 struct Partial {
     file: File,
@@ -53,7 +63,7 @@ impl Mirror {
     pub(super) fn get(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, DebianError> {
         let url = self.url(path);
         let attempt = || {
-            let mut body = self.body(path, &url, 0)?.0;
+            let mut body = self.body(path, &url, 0)?.reader;
             let mut bytes = Vec::new();
             body.by_ref()
                 .take(limit + 1)
@@ -126,10 +136,21 @@ impl Mirror {
         }
         let resumed = partial.length;
         if partial.length < wanted.size || wanted.size == 0 {
-            let (mut body, start) = self.body(wanted.path, &wanted.url, partial.length)?;
-            if start != partial.length {
+            let body = match self.body(wanted.path, &wanted.url, partial.length) {
+                // What there is is no longer than what we have, so what we have is not from there.
+                Err(Failure::Lasting(err @ DebianError::Status { status: 416, .. })) => {
+                    partial.restart()?;
+                    return Err(Failure::Passing(err));
+                }
+                body => body?,
+            };
+            if let Some(found) = body.total.filter(|total| *total != wanted.size) {
+                return Err(Failure::Lasting(wrong_size(found, false)));
+            }
+            if body.start != partial.length {
                 partial.restart()?;
             }
+            let mut body = body.reader;
             let mut buffer = vec![0; CHUNK];
             loop {
                 let count = body.read(&mut buffer).map_err(|source| {
@@ -160,8 +181,8 @@ impl Mirror {
         Err(if resumed > 0 { Failure::Passing(err) } else { Failure::Lasting(err) })
     }
 
-    /// The content of a file from `offset` on, if the server does that: with the offset that it begins at.
-    fn body(&self, path: &str, url: &str, offset: u64) -> Result<(Box<dyn Read>, u64), Failure> {
+    /// The content of a file, from `offset` on where the server does that.
+    fn body(&self, path: &str, url: &str, offset: u64) -> Result<Body, Failure> {
         let (base, agent) = match &self.place {
             Place::Http { base, agent } => (base, agent),
             Place::Folder(folder) => {
@@ -172,9 +193,12 @@ impl Mirror {
                     }
                     _ => Failure::Lasting(DebianError::Read { path: path.clone(), source }),
                 })?;
-                file.seek(io::SeekFrom::Start(offset))
-                    .map_err(|source| Failure::Lasting(DebianError::Read { path, source }))?;
-                return Ok((Box::new(file), offset));
+                let mut open = || {
+                    file.seek(io::SeekFrom::Start(offset))?;
+                    Ok(file.metadata()?.len())
+                };
+                let total = open().map_err(|source| Failure::Lasting(DebianError::Read { path, source }))?;
+                return Ok(Body { reader: Box::new(file), start: offset, total: Some(total) });
             }
         };
         let mut request = agent.get(format!("{base}/{}", escaped(path)));
@@ -183,16 +207,19 @@ impl Mirror {
         }
         let response = request.call().map_err(|source| failure(url, source))?;
         let status = response.status().as_u16();
-        let start = match status {
-            200 => 0,
+        let length = response.body().content_length();
+        let (start, total) = match status {
+            200 => (0, length),
             206 => {
                 let range = response.headers().get("content-range").and_then(|value| value.to_str().ok());
-                let start =
-                    range.and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
+                // `bytes 100-199/200`, or `/*` where the whole is not known.
+                let range = range.and_then(|range| range.strip_prefix("bytes ")?.split_once('/'));
+                let start = range.and_then(|(range, _)| range.split('-').next()?.parse::<u64>().ok());
                 // An answer that does not say what it holds is of no use.
-                start
-                    .filter(|start: &u64| *start == offset)
-                    .ok_or_else(|| Failure::Lasting(DebianError::Status { url: url.into(), status }))?
+                let start = start
+                    .filter(|start| *start == offset)
+                    .ok_or_else(|| Failure::Lasting(DebianError::Status { url: url.into(), status }))?;
+                (start, range.and_then(|(_, total)| total.parse().ok()))
             }
             _ => {
                 let err = DebianError::Status { url: url.into(), status };
@@ -204,7 +231,7 @@ impl Mirror {
             }
         };
         let body = response.into_body().into_with_config().limit(u64::MAX).reader();
-        Ok((Box::new(body), start))
+        Ok(Body { reader: Box::new(body), start, total })
     }
 }
 
@@ -249,7 +276,7 @@ fn escaped(path: &str) -> String {
 /// Whether the file is there, and is the right one.
 fn is_there(path: &Path, size: u64, sha256: Sha256) -> Result<bool, DebianError> {
     let read = |source| DebianError::Read { path: path.into(), source };
-    let mut file = match File::open(path) {
+    let file = match File::open(path) {
         Ok(file) => file,
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(source) => return Err(read(source)),
@@ -257,24 +284,7 @@ fn is_there(path: &Path, size: u64, sha256: Sha256) -> Result<bool, DebianError>
     if file.metadata().map_err(read)?.len() != size {
         return Ok(false);
     }
-    let mut hasher = sha2::Sha256::new();
-    hash(&mut file, &mut hasher).map_err(read)?;
-    Ok(Sha256::of(hasher) == sha256)
-}
-
-/// Adds a file's content to `hasher`, and counts it.
-fn hash(file: &mut File, hasher: &mut sha2::Sha256) -> io::Result<u64> {
-    let mut buffer = vec![0; CHUNK];
-    let mut length = 0;
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(length),
-            count => {
-                hasher.update(&buffer[..count]);
-                length += count as u64;
-            }
-        }
-    }
+    Ok(Sha256::read(file).map_err(read)? == sha256)
 }
 
 impl Partial {
@@ -309,7 +319,7 @@ impl Partial {
 
     /// Takes up what an earlier transfer left.
     fn rehash(&mut self) -> Result<(), DebianError> {
-        self.length = hash(&mut self.file, &mut self.hasher)
+        self.length = digest::feed(&mut self.file, &mut self.hasher)
             .map_err(|source| DebianError::Read { path: self.path.clone(), source })?;
         Ok(())
     }

@@ -17,11 +17,13 @@ impl Version {
     }
 
     /// As it is written.
+    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The part between epoch and Debian revision, which upstream chose.
+    #[must_use]
     pub fn upstream(&self) -> &str {
         parts(&self.0).1
     }
@@ -138,8 +140,7 @@ mod tests {
 
     #[test]
     fn differently_written_versions_can_be_equal() {
-        for (a, b) in [("1.0", "0:1.0"), ("1.0", "1.0-0"), ("1.02", "1.2"), ("0:0-0-0", "0-0"), ("1.", "1.0")]
-        {
+        for (a, b) in [("1.0", "0:1.0"), ("1.0", "1.0-0"), ("1.02", "1.2"), ("1.", "1.0")] {
             assert_eq!(Version::new(a), Version::new(b), "{a} = {b}");
         }
     }

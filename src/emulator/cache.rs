@@ -3,17 +3,24 @@
 //! Layout: `CACHE/emulators/<os-architecture[-variant]>/<guest>/<first digits of the digest>/`, which holds
 //! `qemu-<guest>` and `emulator.json`. A folder appears as a whole, or not at all.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
 use super::{DebianPackage, Emulator, EmulatorError, Source, probe};
+use crate::debian;
+use crate::progress::Progress;
 use crate::target::{Guest, Platform, Target};
 
 /// The version of the form of `emulator.json`. A reader passes over what it does not know.
 const FORM: u32 = 1;
+
+/// What the names of folders begin with that are being made.
+const BEGUN: &str = ".new-";
 
 /// The largest `emulator.json` that is read, in bytes.
 const DESCRIPTION_LIMIT: u64 = 64 << 10;
@@ -88,7 +95,7 @@ pub(super) fn find(
             known.push((description, entry.path()));
         }
     }
-    known.sort_by(|(a, _), (b, _)| a.package.version.cmp(&b.package.version));
+    known.sort_by(|(a, _), (b, _)| debian::compare(&a.package.version, &b.package.version));
     let Some((description, folder)) = known.pop() else { return Ok(None) };
     let source = Source::Cache { package: description.package.clone() };
     let emulator = description.emulator(&folder, source);
@@ -97,12 +104,68 @@ pub(super) fn find(
         return Err(EmulatorError::Changed {
             path: emulator.path,
             guest: emulator.guest,
-            host: emulator.host,
+            host: Box::new(emulator.host),
             expected: emulator.sha256,
             found,
         });
     }
     Ok(Some(emulator))
+}
+
+/// Keeps the program in `new`, a folder of [`prepare`], and gives the emulator in its place. One that is there
+/// already gives way: it is the same, or was changed.
+pub(super) fn keep(
+    folder: &Path,
+    new: &TempDir,
+    description: &Description,
+) -> Result<Emulator, EmulatorError> {
+    let path = new.path().join("emulator.json");
+    let write = |path: &Path, source| EmulatorError::Write { path: path.into(), source };
+    let text = serde_json::to_vec_pretty(description)
+        .map_err(|source| EmulatorError::Description { path: path.clone(), source })?;
+    fs::write(&path, text).map_err(|source| write(&path, source))?;
+    // Temporary folders are their owner's only.
+    fs::set_permissions(new.path(), fs::Permissions::from_mode(0o755))
+        .map_err(|source| write(new.path(), source))?;
+    let digits = description.sha256.get(..16).unwrap_or(&description.sha256);
+    let place = folder.join(digits);
+    // A folder with files in it cannot be renamed over.
+    match fs::remove_dir_all(&place) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(write(&place, err)),
+        _ => {}
+    }
+    fs::rename(new.path(), &place).map_err(|source| write(&place, source))?;
+    Ok(description.emulator(&place, Source::Debian { package: description.package.clone() }))
+}
+
+/// The right to change what is in the folder, which one process has at a time.
+pub(super) fn lock(folder: &Path, progress: &dyn Progress) -> Result<File, EmulatorError> {
+    fs::create_dir_all(folder).map_err(|source| EmulatorError::Write { path: folder.into(), source })?;
+    let path = folder.join(".lock");
+    let open = || {
+        let file = File::options().create(true).write(true).truncate(false).open(&path)?;
+        if file.try_lock().is_err() {
+            progress.note("waiting for another process, which fetches the same emulator");
+            file.lock()?;
+        }
+        io::Result::Ok(file)
+    };
+    open().map_err(|source| EmulatorError::Write { path, source })
+}
+
+/// A new folder in `folder` to make an emulator's in. What a process that was killed has left is removed.
+/// Only who has the [`lock`] may call it.
+pub(super) fn prepare(folder: &Path) -> Result<TempDir, EmulatorError> {
+    let begun = || {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(BEGUN.as_bytes()) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        tempfile::Builder::new().prefix(BEGUN).tempdir_in(folder)
+    };
+    begun().map_err(|source| EmulatorError::Write { path: folder.into(), source })
 }
 
 /// The description in `folder`; `None` where there is none, or one that a later version wrote.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::Refusal;
+use crate::debian::DebianError;
 use crate::target::{Platform, TargetError};
 
 /// An emulator could not be had.
@@ -14,10 +16,10 @@ pub enum EmulatorError {
     #[error("`{host}` is no host that emulators are known for")]
     Host {
         /// As asked for.
-        host: Platform,
+        host: Box<Platform>,
         /// Why.
         #[source]
-        source: TargetError,
+        source: Box<TargetError>,
     },
     /// There is none, neither in the cache nor among the host's own programs.
     #[error("no static `qemu-{guest}` for {host} was found")]
@@ -25,7 +27,7 @@ pub enum EmulatorError {
         /// QEMU's name of the guest.
         guest: String,
         /// The platform it should run on.
-        host: Platform,
+        host: Box<Platform>,
         /// Programs with the right name that are of no use.
         rejected: Vec<(PathBuf, Unfit)>,
     },
@@ -35,7 +37,7 @@ pub enum EmulatorError {
         /// The program.
         path: PathBuf,
         /// The platform it should run on.
-        host: Platform,
+        host: Box<Platform>,
         /// What is wrong with it.
         unfit: Unfit,
     },
@@ -47,7 +49,7 @@ pub enum EmulatorError {
         /// The guest that it is for.
         guest: String,
         /// The host that it is for.
-        host: Platform,
+        host: Box<Platform>,
         /// The digest that was written down when it was fetched.
         expected: String,
         /// The digest it has.
@@ -61,6 +63,37 @@ pub enum EmulatorError {
         /// Why.
         #[source]
         source: serde_json::Error,
+    },
+    /// No QEMU of the version that a suite has can do it.
+    #[error("QEMU {version} of Debian's `{suite}` cannot run `{guest}` on {host}: {refusal}")]
+    Refused {
+        /// QEMU's name of the guest.
+        guest: String,
+        /// The platform it should run on.
+        host: Box<Platform>,
+        /// The suite.
+        suite: String,
+        /// QEMU's version there.
+        version: String,
+        /// Why not.
+        refusal: Refusal,
+    },
+    /// Debian has never been released for the host.
+    #[error("Debian has no emulators that run on {host}")]
+    NoSuite {
+        /// The platform.
+        host: Box<Platform>,
+    },
+    /// Debian's archive does not give the emulator.
+    #[error("fetching `qemu-{guest}` for {host} from Debian's archive")]
+    Debian {
+        /// QEMU's name of the guest.
+        guest: String,
+        /// The platform it should run on.
+        host: Box<Platform>,
+        /// Why.
+        #[source]
+        source: Box<DebianError>,
     },
     /// A file could not be read.
     #[error("reading `{}`", path.display())]
@@ -127,9 +160,10 @@ impl fmt::Display for Unfit {
 
 impl EmulatorError {
     /// What to do about it.
+    #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Host { .. } => "`polyarch target list` shows the platforms".into(),
+            Self::Host { source, .. } => source.hint(),
             Self::NotFound { guest, host, rejected } => {
                 let fetch = format!("`polyarch emulator fetch --guest {guest} --host {host}` fetches one");
                 match rejected.first() {
@@ -149,6 +183,16 @@ impl EmulatorError {
             Self::Description { path, .. } => match path.parent() {
                 Some(folder) => format!("remove `{}` and fetch the emulator again", folder.display()),
                 None => return None,
+            },
+            Self::Refused { .. } => {
+                "name an older suite with `--suite`, or give an emulator's path where one can be given".into()
+            }
+            Self::NoSuite { .. } => "give an emulator's path where one can be given".into(),
+            Self::Debian { guest, source, .. } => match &**source {
+                DebianError::NoMember { .. } => {
+                    format!("this version of QEMU has no `qemu-{guest}`; name another suite with `--suite`")
+                }
+                source => return source.hint(),
             },
             Self::Read { .. } | Self::Write { .. } => return None,
         })

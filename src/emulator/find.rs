@@ -41,20 +41,25 @@ pub fn find(guest: &Guest, host: &Platform, options: &Options<'_>) -> Result<Emu
     {
         return Ok(own);
     }
-    Err(EmulatorError::NotFound { guest: guest.name.clone(), host: target.platform.clone(), rejected })
+    Err(EmulatorError::NotFound {
+        guest: guest.name.clone(),
+        host: Box::new(target.platform.clone()),
+        rejected,
+    })
 }
 
 /// The catalogue's entry of `host`, which knows what its programs look like.
 pub(super) fn host_target(host: &Platform) -> Result<&'static Target, EmulatorError> {
     Catalogue::builtin()
         .target(&host.to_string())
-        .map_err(|source| EmulatorError::Host { host: host.clone(), source })
+        .map_err(|source| EmulatorError::Host { host: Box::new(host.clone()), source: Box::new(source) })
 }
 
 /// The program that the user gave, if it can serve.
 pub(super) fn given(guest: &Guest, host: &Target, path: &Path) -> Result<Emulator, EmulatorError> {
     let read = |source| EmulatorError::Read { path: path.into(), source };
-    let unfit = |unfit| EmulatorError::Unfit { path: path.into(), host: host.platform.clone(), unfit };
+    let unfit =
+        |unfit| EmulatorError::Unfit { path: path.into(), host: Box::new(host.platform.clone()), unfit };
     let path = path.canonicalize().map_err(read)?;
     probe::check(&path, &host.elf).map_err(read)?.map_err(unfit)?;
     described(guest, host, path, Source::Given)

@@ -6,15 +6,19 @@
 
 mod cache;
 mod error;
+mod fetch;
 mod find;
 mod probe;
+mod rules;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 pub use error::{EmulatorError, Unfit};
+pub use fetch::{FetchOptions, fetch};
 pub use find::{Options, SEARCH, find};
+pub use rules::Refusal;
 
 use crate::target::Platform;
 

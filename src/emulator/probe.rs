@@ -13,9 +13,9 @@ use goblin::container::Endian;
 use goblin::elf::Elf;
 use goblin::elf::header::{ET_DYN, ET_EXEC};
 use goblin::elf::program_header::{PT_INTERP, PT_LOAD, ProgramHeader};
-use sha2::{Digest as _, Sha256};
 
 use super::{EmulatorError, Unfit};
+use crate::debian::Sha256;
 use crate::target::{Endianness, Profile, machine};
 
 /// Where the program headers are looked for, in bytes from the start: linkers put them behind the header.
@@ -95,24 +95,10 @@ fn fits(head: &[u8], profile: &Profile) -> Result<(), Unfit> {
 
 /// The SHA-256 of a file, in hexadecimal digits.
 pub(super) fn sha256(path: &Path) -> Result<String, EmulatorError> {
-    let hash = || {
-        let mut file = File::open(path)?;
-        let mut hasher = Sha256::new();
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => break io::Result::Ok(hasher.finalize()),
-                count => hasher.update(&buffer[..count]),
-            }
-        }
-    };
-    let digest = hash().map_err(|source| EmulatorError::Read { path: path.into(), source })?;
-    Ok(digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-        use std::fmt::Write as _;
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
+    let digest = File::open(path).and_then(Sha256::read);
+    digest
+        .map(|digest| digest.to_string())
+        .map_err(|source| EmulatorError::Read { path: path.into(), source })
 }
 
 /// The version that the emulator at `path`, which this machine can run, tells; `None` where it tells none.

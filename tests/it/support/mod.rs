@@ -1,6 +1,8 @@
 //! What the tests share: a place of their own for each, and the program run in it.
 
+pub mod archive;
 pub mod deb;
+pub mod http;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
