@@ -1,1 +1,12 @@
-//! (room: binfmt)
+//! Rules of binfmt_misc: by which bytes the kernel tells a guest's programs, and what it runs them with.
+//!
+//! A wrong rule can catch every program of the machine, so a [`Rule`] is checked when it is made, can be
+//! held against the host's own programs ([`Rule::check_spares`]), and is read back after [`register`].
+//!
+//! Source of the kernel's behaviour: `Documentation/admin-guide/binfmt-misc.rst` and `fs/binfmt_misc.c`.
+
+mod registry;
+mod rule;
+
+pub use registry::{BinfmtError, register};
+pub use rule::{Flags, Rule, RuleError};

@@ -10,6 +10,7 @@ mod format;
 mod printer;
 mod report;
 mod run;
+mod target;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -38,16 +39,19 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Bundle(bundle::BundleArgs),
-    Run(run::RunArgs),
     Emulator(emulator::Args),
+    Run(run::RunArgs),
+    /// The machines that programs and images are meant for
+    Target(target::Args),
 }
 
 impl Command {
     fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
         match self {
             Self::Bundle(args) => args.execute(printer),
-            Self::Run(args) => args.execute(printer),
             Self::Emulator(args) => args.execute(printer),
+            Self::Run(args) => args.execute(printer),
+            Self::Target(args) => target::execute(&args, printer),
         }
     }
 
@@ -55,7 +59,7 @@ impl Command {
     fn failure_status(&self) -> u8 {
         match self {
             Self::Run(_) => exit::RUN_FAILURE,
-            Self::Bundle(_) => exit::FAILURE,
+            _ => exit::FAILURE,
         }
     }
 }

@@ -4,8 +4,11 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
+use super::exit;
 use super::printer::{ERROR, HINT, line};
+use crate::binfmt::{BinfmtError, RuleError};
 use crate::sandbox::SandboxError;
+use crate::target::{PlatformError, TargetError};
 
 /// Prints `err` once, with its causes and hints, and gives the status to exit with.
 pub(super) fn report(err: &anyhow::Error, failure: u8) -> ExitCode {
@@ -26,13 +29,23 @@ pub(super) fn report(err: &anyhow::Error, failure: u8) -> ExitCode {
             status = told.status.unwrap_or(status);
         }
         if let Some(err) = cause.downcast_ref::<SandboxError>() {
-            status = err.status();
+            status = run_status(err);
         }
         for hint in hints(cause) {
             line(format_args!("{HINT}hint{HINT:#}: {hint}"));
         }
     }
     ExitCode::from(status)
+}
+
+/// What a container that could not be run gives: as docker.
+fn run_status(err: &SandboxError) -> u8 {
+    match err {
+        SandboxError::NotFound { .. } => exit::NOT_FOUND,
+        SandboxError::NotExecutable { .. } => exit::NOT_EXECUTABLE,
+        SandboxError::Interrupted { signal } => u8::try_from(128 + signal).unwrap_or(exit::RUN_FAILURE),
+        _ => exit::RUN_FAILURE,
+    }
 }
 
 fn is_broken_pipe(err: &(dyn Error + 'static)) -> bool {
@@ -44,11 +57,11 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
     if let Some(told) = err.downcast_ref::<Told>() {
         return told.hint.iter().cloned().collect();
     }
-    if let Some(err) = err.downcast_ref::<crate::target::TargetError>() {
-        return vec![err.hint()];
+    if let Some(err) = err.downcast_ref::<TargetError>() {
+        return err.hint().into_iter().collect();
     }
-    if let Some(err) = err.downcast_ref::<crate::target::PlatformError>() {
-        return vec![err.hint()];
+    if let Some(err) = err.downcast_ref::<PlatformError>() {
+        return err.hint().into_iter().collect();
     }
     if let Some(err) = err.downcast_ref::<crate::emulator::EmulatorError>() {
         return err.hint().into_iter().collect();
@@ -69,6 +82,12 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
         return err.hint().into_iter().collect();
     }
     if let Some(err) = err.downcast_ref::<SandboxError>() {
+        return err.hint().into_iter().collect();
+    }
+    if let Some(err) = err.downcast_ref::<RuleError>() {
+        return err.hint().into_iter().collect();
+    }
+    if let Some(err) = err.downcast_ref::<BinfmtError>() {
         return err.hint().into_iter().collect();
     }
     Vec::new()

@@ -163,7 +163,7 @@ impl EmulatorError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Host { source, .. } => source.hint(),
+            Self::Host { source, .. } => return source.hint(),
             Self::NotFound { guest, host, rejected } => {
                 let fetch = format!("`polyarch emulator fetch --guest {guest} --host {host}` fetches one");
                 match rejected.first() {

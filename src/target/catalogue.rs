@@ -1,12 +1,17 @@
 //! All targets, and finding one by any of its names.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use super::{Magic, Target, TargetError, file};
+use super::{Magic, Platform, Target, TargetError, file};
 
 /// The files of `targets/`, as (file name, text).
 const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/targets.rs"));
+
+/// A target file of the user's own may have so many bytes.
+const FILE_MOST: u64 = 1 << 20;
 
 /// The targets that are known, and the guests that they run as.
 #[derive(Debug, Clone)]
@@ -33,6 +38,7 @@ pub struct Guest {
 
 impl Catalogue {
     /// The targets that the program carries.
+    #[must_use]
     pub fn builtin() -> &'static Self {
         // That the embedded files are right is held by a test.
         static BUILTIN: LazyLock<Catalogue> = LazyLock::new(|| {
@@ -81,11 +87,13 @@ impl Catalogue {
     }
 
     /// All targets, by name.
+    #[must_use]
     pub fn targets(&self) -> &[Target] {
         &self.targets
     }
 
     /// All guests, by name.
+    #[must_use]
     pub fn guests(&self) -> &[Guest] {
         &self.guests
     }
@@ -97,11 +105,11 @@ impl Catalogue {
     /// [`TargetError::Unknown`], with the name most alike.
     pub fn target(&self, name: &str) -> Result<&Target, TargetError> {
         let by_name = |name: &str| self.targets.iter().find(|target| target.name == name);
+        // `arm/v7` reads as a platform too, of an operating system called `arm`.
+        let by_platform = |text: &str| by_name(&text.parse::<Platform>().ok()?.to_string());
         by_name(name)
-            .or_else(|| {
-                let platform = name.parse().or_else(|_| format!("linux/{name}").parse());
-                platform.ok().and_then(|platform: super::Platform| by_name(&platform.to_string()))
-            })
+            .or_else(|| by_platform(name))
+            .or_else(|| by_platform(&format!("linux/{name}")))
             .ok_or_else(|| TargetError::Unknown {
                 name: name.into(),
                 nearest: nearest(name, self.targets.iter().map(|target| target.name.as_str())),
@@ -143,8 +151,15 @@ impl Catalogue {
         if !is_file {
             return self.target(argument).cloned();
         }
-        let text = std::fs::read_to_string(argument)
-            .map_err(|source| TargetError::Read { path: argument.into(), source })?;
+        let failed = |source| TargetError::Read { path: argument.into(), source };
+        let mut text = String::new();
+        let read = File::open(argument).and_then(|file| file.take(FILE_MOST + 1).read_to_string(&mut text));
+        if read.map_err(failed)? as u64 > FILE_MOST {
+            return Err(TargetError::Invalid {
+                file: argument.into(),
+                reason: format!("it is longer than {FILE_MOST} bytes"),
+            });
+        }
         let mut target = file::parse(argument, &text)?;
         if target.binfmt.is_none() {
             let guest = self.guests.iter().find(|guest| guest.name == target.qemu.guest).ok_or_else(

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Debian, Endianness, Magic, Profile, Qemu, RouterOs, Target};
 
@@ -56,8 +56,9 @@ pub enum TargetError {
 
 impl TargetError {
     /// What to do about it.
-    pub fn hint(&self) -> String {
-        match self {
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
             Self::Unknown { nearest: Some(nearest), .. } | Self::UnknownGuest { nearest: Some(nearest), .. } => {
                 format!("did you mean `{nearest}`? `polyarch target list` shows all")
             }
@@ -69,26 +70,40 @@ impl TargetError {
             Self::Syntax { .. } | Self::Invalid { .. } => {
                 "`polyarch target show --format toml linux/arm64` prints one to start from".into()
             }
-        }
+        })
     }
 }
 
+/// The words of `elf.abi`: psABI names of ARM, 64-bit machines, x32, MIPS, PowerPC64, RISC-V and LoongArch.
+const ABIS: &[&str] = &[
+    "eabi5", "eabi4", "oabi", "lp64", "ilp32", "x32", "o32", "n32", "n64", "o64", "eabi32", "eabi64",
+    "elfv1", "elfv2", "lp64f", "lp64d", "lp64q", "ilp32f", "ilp32d", "ilp32e", "lp64s", "ilp32s",
+];
+
+/// The words of `elf.float-abi`.
+const FLOAT_ABIS: &[&str] = &["soft", "softfp", "hard", "spe", "any"];
+
 /// A file as it is written. Optional tables may be left out; unknown keys are refused, since a typo in
 /// a limit would otherwise silently lift it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
     name: String,
     description: String,
     platform: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    also_runs: Vec<String>,
     elf: Elf,
     qemu: QemuTable,
+    #[serde(skip_serializing_if = "Option::is_none")]
     binfmt: Option<Binfmt>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     debian: Option<DebianTable>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     routeros: Option<RouterOsTable>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Elf {
     machine: Vec<String>,
@@ -96,6 +111,7 @@ struct Elf {
     endianness: Endianness,
     #[serde(default)]
     abi: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     isa: Option<String>,
     #[serde(default)]
     float_abi: Vec<String>,
@@ -104,24 +120,26 @@ struct Elf {
     page_size: u32,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct QemuTable {
     guest: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     cpu: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<String>,
     uname: String,
 }
 
 /// Magic and mask are hexadecimal digits; spaces between them are for the reader.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Binfmt {
     magic: String,
     mask: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct DebianTable {
     architecture: String,
@@ -130,7 +148,7 @@ struct DebianTable {
     suites: Vec<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct RouterOsTable {
     architecture: String,
@@ -165,7 +183,18 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Target, TargetError> {
     if !read.elf.page_size.is_power_of_two() || read.elf.page_size < 4096 {
         return Err(invalid(format!("`elf.page-size` is {}, which is no page size", read.elf.page_size)));
     }
-    if !read.qemu.guest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+    for (key, words, known) in [("abi", &read.elf.abi, ABIS), ("float-abi", &read.elf.float_abi, FLOAT_ABIS)]
+    {
+        if let Some(unknown) = words.iter().find(|word| !known.contains(&word.as_str())) {
+            return Err(invalid(format!(
+                "`elf.{key}` holds `{unknown}`, which is none of {}",
+                known.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+            )));
+        }
+    }
+    if read.qemu.guest.is_empty()
+        || !read.qemu.guest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    {
         return Err(invalid(format!("`qemu.guest` is `{}`, which is no guest's name", read.qemu.guest)));
     }
     let binfmt = read
@@ -177,6 +206,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Target, TargetError> {
         name: read.name,
         description: read.description,
         platform,
+        also_runs: read.also_runs,
         elf: Profile {
             machines: read.elf.machine,
             class: read.elf.class,
@@ -215,10 +245,10 @@ fn magic(table: &Binfmt) -> Result<Magic, String> {
     if magic.len() != mask.len() {
         return Err(format!("`magic` has {} bytes and `mask` {}", magic.len(), mask.len()));
     }
-    // The kernel compares within the first BINPRM_BUF_SIZE bytes of the file; a shorter magic than e_ident,
-    // e_type and e_machine cannot tell machines apart.
-    if !(20..=128).contains(&magic.len()) {
-        return Err(format!("`magic` has {} bytes; 20 to 128 are needed", magic.len()));
+    // The kernel takes no longer one than 127 bytes; one shorter than e_ident, e_type and e_machine cannot
+    // tell machines apart.
+    if !(20..=127).contains(&magic.len()) {
+        return Err(format!("`magic` has {} bytes; 20 to 127 are needed", magic.len()));
     }
     if !magic.starts_with(b"\x7fELF") {
         return Err("`magic` does not begin with ELF's own".into());
@@ -238,4 +268,42 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
             _ => None,
         })
         .collect()
+}
+
+/// The file that says what `target` is, without comments; [`parse`] gives the same target back.
+pub(super) fn write(target: &Target) -> String {
+    let Target { name, description, platform, also_runs, elf, qemu, binfmt, debian, routeros } =
+        target.clone();
+    let file = File {
+        name,
+        description,
+        platform: platform.to_string(),
+        also_runs,
+        elf: Elf {
+            machine: elf.machines,
+            class: elf.class,
+            endianness: elf.endianness,
+            abi: elf.abi,
+            isa: elf.isa,
+            float_abi: elf.float_abi,
+            excludes: elf.excludes,
+            page_size: elf.page_size,
+        },
+        qemu: QemuTable { guest: qemu.guest, cpu: qemu.cpu, until: qemu.until, uname: qemu.uname },
+        binfmt: binfmt
+            .map(|binfmt| Binfmt { magic: super::hex(&binfmt.magic), mask: super::hex(&binfmt.mask) }),
+        debian: debian.map(|debian| DebianTable {
+            architecture: debian.architecture,
+            triple: debian.triple,
+            suites: debian.suites,
+        }),
+        routeros: routeros.map(|routeros| RouterOsTable {
+            architecture: routeros.architecture,
+            containers: routeros.containers,
+            kernel: routeros.kernel,
+            devices: routeros.devices,
+            notes: routeros.notes,
+        }),
+    };
+    toml::to_string_pretty(&file).expect("strings, numbers and lists of strings are TOML")
 }

@@ -119,7 +119,7 @@ const MACHINES: &[(u16, &str)] = &[
     (139, "SE_C17"),
     (140, "TI_C6000"),
     (141, "TI_C2000"),
-    (142, "TI_ARP32"),
+    (142, "TI_C5500"),
     (143, "TI_ARP32"),
     (144, "TI_PRU"),
     (160, "MMDSP_PLUS"),
@@ -214,11 +214,13 @@ const MACHINES: &[(u16, &str)] = &[
 ];
 
 /// The name of machine `id`, without `EM_`; `None` for a number that nobody registered.
+#[must_use]
 pub fn name(id: u16) -> Option<&'static str> {
     MACHINES.binary_search_by_key(&id, |(id, _)| *id).ok().map(|index| MACHINES[index].1)
 }
 
 /// The number of the machine called `name`.
+#[must_use]
 pub fn id(name: &str) -> Option<u16> {
     MACHINES.iter().find(|(_, known)| *known == name).map(|(id, _)| *id)
 }

@@ -24,6 +24,8 @@ pub struct Target {
     pub description: String,
     /// The OCI platform that images for it carry.
     pub platform: Platform,
+    /// Guests besides its own whose programs it runs without an emulator, by QEMU's names.
+    pub also_runs: Vec<String>,
     /// What its binaries look like.
     pub elf: Profile,
     /// How QEMU's linux-user emulation runs its programs.
@@ -35,6 +37,14 @@ pub struct Target {
     pub debian: Option<Debian>,
     /// What RouterOS devices of this kind allow. `None` for targets that are not RouterOS's.
     pub routeros: Option<RouterOs>,
+}
+
+impl Target {
+    /// Whether its machines run the programs of `guest` themselves.
+    #[must_use]
+    pub fn runs_natively(&self, guest: &str) -> bool {
+        self.qemu.guest == guest || self.also_runs.iter().any(|name| name == guest)
+    }
 }
 
 /// The ELF files that a target runs.
@@ -88,10 +98,10 @@ pub struct Qemu {
 #[non_exhaustive]
 pub struct Magic {
     /// The bytes to match.
-    #[serde(serialize_with = "hex")]
+    #[serde(serialize_with = "as_hex")]
     pub magic: Vec<u8>,
     /// Which bits count; as long as `magic`.
-    #[serde(serialize_with = "hex")]
+    #[serde(serialize_with = "as_hex")]
     pub mask: Vec<u8>,
 }
 
@@ -124,13 +134,25 @@ pub struct RouterOs {
     pub notes: Vec<String>,
 }
 
+impl Target {
+    /// The target as a file of `targets/` or of the user's own, to be changed and given back.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        file::write(self)
+    }
+}
+
 /// `7f454c46…`: bytes as hexadecimal digits.
-fn hex<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
-    serializer.serialize_str(&text)
+    text
+}
+
+fn as_hex<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&hex(bytes))
 }

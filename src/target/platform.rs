@@ -27,13 +27,18 @@ pub struct PlatformError {
 
 impl PlatformError {
     /// What to do about it.
-    pub fn hint(&self) -> String {
-        "a platform is written `os/architecture` or `os/architecture/variant`, such as `linux/arm/v7`".into()
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(
+            "a platform is written `os/architecture` or `os/architecture/variant`, such as `linux/arm/v7`"
+                .into(),
+        )
     }
 }
 
 impl Platform {
     /// The platform of the machine that runs this program.
+    #[must_use]
     pub fn host() -> Self {
         // Rust's names, which are not Go's.
         let architecture = match std::env::consts::ARCH {
@@ -57,9 +62,8 @@ impl Platform {
             ("aarch64", variant) => ("arm64", variant),
             ("i386" | "i486" | "i586" | "i686" | "386", _) => ("386", None),
             ("armhf", _) | ("arm", None | Some("7")) => ("arm", Some("v7")),
-            ("armel", _) => ("arm", Some("v6")),
+            ("armel", _) | ("arm", Some("6")) => ("arm", Some("v6")),
             ("arm", Some("5")) => ("arm", Some("v5")),
-            ("arm", Some("6")) => ("arm", Some("v6")),
             (architecture, variant) => (architecture, variant),
         };
         let (architecture, variant) = (architecture.to_owned(), variant.map(str::to_owned));

@@ -7,4 +7,6 @@
 mod debian;
 mod emulator;
 mod house;
+mod rules;
 mod support;
+mod target;

@@ -1,6 +1,7 @@
 //! What the tests share: a place of their own for each, and the program run in it.
 
 pub mod archive;
+pub mod cc;
 pub mod deb;
 pub mod http;
 

@@ -1,0 +1,244 @@
+//! Registering with the kernel.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::Rule;
+
+/// More than the kernel ever prints of one entry.
+const ENTRY_MOST: u64 = 1 << 16;
+
+/// The kernel's registry did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BinfmtError {
+    /// There is no registry.
+    #[error("binfmt_misc is not mounted at `{}`", registry.display())]
+    NotMounted {
+        /// Where it was looked for.
+        registry: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The registry is not ours to write.
+    #[error("registering `{name}` in `{}` is not permitted", registry.display())]
+    NotPermitted {
+        /// The rule.
+        name: String,
+        /// Where.
+        registry: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// An entry has the name.
+    #[error("`{}` has a rule called `{name}` already", registry.display())]
+    Exists {
+        /// The rule.
+        name: String,
+        /// Where.
+        registry: PathBuf,
+    },
+    /// The kernel finds the registration wrong.
+    #[error("the kernel refuses the rule `{name}`: `{line}`")]
+    Refused {
+        /// The rule.
+        name: String,
+        /// What was written.
+        line: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The interpreter, which `F` has the kernel open, cannot be opened.
+    #[error("the kernel cannot open `{}`, the interpreter of the rule `{name}`", interpreter.display())]
+    Interpreter {
+        /// The rule.
+        name: String,
+        /// The interpreter.
+        interpreter: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Writing failed in another way.
+    #[error("registering `{name}` in `{}`", registry.display())]
+    Write {
+        /// The rule.
+        name: String,
+        /// Where.
+        registry: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The new entry cannot be read.
+    #[error("reading the entry `{}` back", path.display())]
+    ReadBack {
+        /// The entry.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The new entry is not what was asked for. It was removed.
+    #[error("the kernel holds another {field} for the rule `{name}`: expected `{expected}`, found `{found}`")]
+    Differs {
+        /// The rule.
+        name: String,
+        /// The line of the entry.
+        field: &'static str,
+        /// What was written.
+        expected: String,
+        /// What was read.
+        found: String,
+    },
+}
+
+impl BinfmtError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotMounted { registry, .. } => {
+                Some(format!("as root: `mount -t binfmt_misc binfmt_misc {}`", registry.display()))
+            }
+            Self::NotPermitted { .. } => Some(
+                "the host's rules are root's; an ordinary user can have rules in a user namespace, as \
+                 `polyarch run` does"
+                    .into(),
+            ),
+            Self::Exists { name, registry } => {
+                Some(format!("as root, to remove it: `echo -1 > {}`", registry.join(name).display()))
+            }
+            Self::Interpreter { .. } => Some("the interpreter must be an executable file".into()),
+            Self::Refused { .. } | Self::Write { .. } | Self::ReadBack { .. } | Self::Differs { .. } => None,
+        }
+    }
+}
+
+/// Registers `rule` in the binfmt_misc file system mounted at `registry`, and reads the entry back.
+///
+/// Entries that come later match first. Whether the rule takes the host's own programs is not asked here:
+/// see [`Rule::check_spares`].
+///
+/// # Errors
+/// [`BinfmtError`]; after one, no entry of this call is left.
+pub fn register(registry: &Path, rule: &Rule) -> Result<(), BinfmtError> {
+    write(registry, rule)?;
+    let path = registry.join(rule.name());
+    let checked = read(&path).and_then(|entry| entry.compare(rule));
+    if checked.is_err() {
+        // A rule that is not the one asked for can stop every program of the machine.
+        let _ = fs::write(&path, "-1");
+    }
+    checked
+}
+
+fn write(registry: &Path, rule: &Rule) -> Result<(), BinfmtError> {
+    let (name, registry) = (rule.name().to_owned(), registry.to_owned());
+    let refused = |source: &io::Error| {
+        matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+    };
+    let mut file = match OpenOptions::new().write(true).open(registry.join("register")) {
+        Ok(file) => file,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => {
+            return Err(BinfmtError::NotMounted { registry, source });
+        }
+        Err(source) if refused(&source) => return Err(BinfmtError::NotPermitted { name, registry, source }),
+        Err(source) => return Err(BinfmtError::Write { name, registry, source }),
+    };
+    let line = rule.line();
+    // The kernel takes one write as one registration.
+    match file.write(&line) {
+        Ok(written) if written == line.len() => Ok(()),
+        Ok(_) => Err(BinfmtError::Write { name, registry, source: io::ErrorKind::WriteZero.into() }),
+        Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {
+            Err(BinfmtError::Exists { name, registry })
+        }
+        Err(source) if source.kind() == io::ErrorKind::InvalidInput => {
+            Err(BinfmtError::Refused { name, line: String::from_utf8_lossy(&line).into_owned(), source })
+        }
+        // What `open` and `exec` would say of the interpreter; without `F` the kernel does not look at it.
+        Err(source)
+            if rule.flags().fix_binary
+                && source.raw_os_error() != Some(rustix::io::Errno::PERM.raw_os_error()) =>
+        {
+            Err(BinfmtError::Interpreter { name, interpreter: rule.interpreter().into(), source })
+        }
+        Err(source) if refused(&source) => Err(BinfmtError::NotPermitted { name, registry, source }),
+        Err(source) => Err(BinfmtError::Write { name, registry, source }),
+    }
+}
+
+/// What an entry's file says of it, as far as it is compared. Newer kernels may say more.
+#[derive(Debug, Default)]
+struct Entry {
+    enabled: bool,
+    interpreter: Vec<u8>,
+    flags: String,
+    offset: String,
+    magic: String,
+    mask: String,
+}
+
+fn read(path: &Path) -> Result<Entry, BinfmtError> {
+    let failed = |source| BinfmtError::ReadBack { path: path.into(), source };
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(ENTRY_MOST).read_to_end(&mut bytes)).map_err(failed)?;
+    let mut entry = Entry::default();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let at = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
+        let (key, value) = (&line[..at], line.get(at + 1..).unwrap_or_default());
+        let text = || String::from_utf8_lossy(value).into_owned();
+        match key {
+            b"enabled" => entry.enabled = true,
+            b"interpreter" => entry.interpreter = value.to_vec(),
+            b"flags:" => entry.flags = text(),
+            b"offset" => entry.offset = text(),
+            b"magic" => entry.magic = text(),
+            b"mask" => entry.mask = text(),
+            _ => {}
+        }
+    }
+    Ok(entry)
+}
+
+impl Entry {
+    fn compare(&self, rule: &Rule) -> Result<(), BinfmtError> {
+        let mut flags = rule.flags();
+        // The kernel says both of `C`.
+        flags.open_binary |= flags.credentials;
+        let state = if self.enabled { "enabled" } else { "disabled" };
+        let fields = [
+            ("state", "enabled".to_owned(), state.to_owned()),
+            (
+                "interpreter",
+                rule.interpreter().display().to_string(),
+                String::from_utf8_lossy(&self.interpreter).into_owned(),
+            ),
+            ("flags", flags.to_string(), self.flags.clone()),
+            ("offset", "0".to_owned(), self.offset.clone()),
+            ("magic", hex(rule.magic()), self.magic.clone()),
+            ("mask", hex(rule.mask()), self.mask.clone()),
+        ];
+        for (field, expected, found) in fields {
+            if expected != found {
+                return Err(BinfmtError::Differs { name: rule.name().into(), field, expected, found });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
