@@ -37,7 +37,7 @@ pub struct Bundle {
 impl Bundle {
     /// Whether the host needs an emulator for the program.
     pub fn is_emulated(&self) -> bool {
-        !self.program.is_native_to(&self.host)
+        !self.host.runs_natively(&self.program.guest().name)
     }
 
     /// Writes it to where `reference` says. The same bundle gives the same bytes.

@@ -11,7 +11,7 @@ use goblin::elf::program_header::{PT_INTERP, PT_LOAD, ProgramHeader};
 
 use super::BundleError;
 use crate::layer::{Digest, DigestReader};
-use crate::target::{Catalogue, Guest, Magic, Target, machine};
+use crate::target::{Catalogue, Guest, Magic};
 
 /// Where the program headers are looked for, in bytes from the start: linkers put them behind the header.
 const HEAD: usize = 64 << 10;
@@ -23,7 +23,6 @@ pub struct Program {
     pub(super) name: String,
     pub(super) digest: Digest,
     guest: &'static Guest,
-    machine: Option<&'static str>,
 }
 
 impl Program {
@@ -47,24 +46,17 @@ impl Program {
             path: path.into(),
             reason: "its name is no text of at most 100 bytes".into(),
         })?;
-        let machine = static_machine(path, &head)?;
+        check_static(path, &head)?;
         let mut guests = Catalogue::builtin().guests().iter();
         let guest = guests
             .find(|guest| matches(&guest.binfmt, &head))
             .ok_or_else(|| BundleError::UnknownGuest { path: path.into() })?;
-        let machine = machine::name(machine);
-        Ok(Self { path: path.into(), name: name.into(), digest: reader.digest(), guest, machine })
+        Ok(Self { path: path.into(), name: name.into(), digest: reader.digest(), guest })
     }
 
     /// The guest that runs it.
     pub fn guest(&self) -> &'static Guest {
         self.guest
-    }
-
-    /// Whether machines of `host` run it themselves: it is theirs, or of a kind that they run too, as amd64 does 386.
-    pub fn is_native_to(&self, host: &Target) -> bool {
-        host.qemu.guest == self.guest.name
-            || self.machine.is_some_and(|name| host.elf.machines.iter().any(|known| known == name))
     }
 }
 
@@ -75,8 +67,8 @@ fn matches(magic: &Magic, head: &[u8]) -> bool {
         && magic.iter().zip(mask).zip(head).all(|((magic, mask), byte)| magic & mask == byte & mask)
 }
 
-/// The machine of the static program that begins with `head`.
-fn static_machine(path: &Path, head: &[u8]) -> Result<u16, BundleError> {
+/// Refuses what begins with `head` and is no static program.
+fn check_static(path: &Path, head: &[u8]) -> Result<(), BundleError> {
     let not = |reason: &str| BundleError::NotProgram { path: path.into(), reason: reason.into() };
     if !head.starts_with(b"\x7fELF") {
         return Err(not("it is no ELF file"));
@@ -110,5 +102,5 @@ fn static_machine(path: &Path, head: &[u8]) -> Result<u16, BundleError> {
     if !segments.iter().any(|segment| segment.p_type == PT_LOAD) {
         return Err(not("it is an ELF file, and no executable"));
     }
-    Ok(header.e_machine)
+    Ok(())
 }

@@ -72,9 +72,8 @@ impl Args {
             let cache = dirs::cache()?;
             let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
             let options = Options { given: self.emulator, cache: &cache, search: &search };
-            let found = emulator::find(bundle.program.guest(), &bundle.host.platform, &options)?;
-            printer.verbose(format_args!("emulator: {}", found.path.display()));
-            bundle.emulator = Some(found);
+            let (guest, host) = (bundle.program.guest(), &bundle.host.platform);
+            bundle.emulator = Some(super::emulator::find_or_fetch(guest, host, options, printer)?);
         } else if self.emulator.is_some() {
             return Err(Told::new(
                 format!("{} runs `{}` itself, without an emulator", host.name, self.program.display()),

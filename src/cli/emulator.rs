@@ -11,7 +11,7 @@ use super::format::Format;
 use super::printer::Printer;
 use super::{dirs, report::Told};
 use crate::debian::{Keyring, Mirror, Options as MirrorOptions};
-use crate::emulator::{self, Emulator, FetchOptions, Options, Source};
+use crate::emulator::{self, Emulator, EmulatorError, FetchOptions, Options, Source};
 use crate::target::{Catalogue, Guest, Platform};
 
 /// Find emulators, and fetch them from Debian's archive
@@ -159,6 +159,26 @@ impl Fetch {
         };
         Ok(emulator::fetch(guest, host, &options, &printer)?)
     }
+}
+
+/// The emulator that another verb needs: one that is there, else Debian's.
+pub(super) fn find_or_fetch(
+    guest: &'static Guest,
+    host: &Platform,
+    find: Options<'_>,
+    printer: Printer,
+) -> anyhow::Result<Emulator> {
+    let found = match emulator::find(guest, host, &find) {
+        Err(EmulatorError::NotFound { .. }) => {
+            let wanted = Find { guest: guest.name.clone(), host: Some(host.clone()), format: Format::Text };
+            let (mirror, suite, keyring) = (None, None, None);
+            Fetch { find: wanted, mirror, suite, keyring, force: false, keep_package: false }
+                .execute(guest, host, find, printer)?
+        }
+        found => found?,
+    };
+    printer.verbose(origin(&found));
+    Ok(found)
 }
 
 /// The first of the environment's variables that is set. `HTTP_PROXY` is no name of the one for HTTP: a web

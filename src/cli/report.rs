@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
+use super::exit;
 use super::printer::{ERROR, HINT, line};
 use crate::binfmt::{BinfmtError, RuleError};
 use crate::bundle::BundleError;
@@ -35,13 +36,23 @@ pub(super) fn report(err: &anyhow::Error, failure: u8) -> ExitCode {
             status = told.status.unwrap_or(status);
         }
         if let Some(err) = cause.downcast_ref::<SandboxError>() {
-            status = err.status();
+            status = run_status(err);
         }
         for hint in hints(cause) {
             line(format_args!("{HINT}hint{HINT:#}: {hint}"));
         }
     }
     ExitCode::from(status)
+}
+
+/// What a container that could not be run gives: as docker.
+fn run_status(err: &SandboxError) -> u8 {
+    match err {
+        SandboxError::NotFound { .. } => exit::NOT_FOUND,
+        SandboxError::NotExecutable { .. } => exit::NOT_EXECUTABLE,
+        SandboxError::Interrupted { signal } => u8::try_from(128 + signal).unwrap_or(exit::RUN_FAILURE),
+        _ => exit::RUN_FAILURE,
+    }
 }
 
 /// `err` and its causes in one line, for where a failure is one of many.

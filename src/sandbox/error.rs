@@ -125,16 +125,6 @@ impl SandboxError {
             _ => return None,
         })
     }
-
-    /// What `run` exits with.
-    pub fn status(&self) -> u8 {
-        match self {
-            Self::NotFound { .. } => 127,
-            Self::NotExecutable { .. } => 126,
-            Self::Interrupted { signal } => u8::try_from(128 + signal).unwrap_or(125),
-            _ => 125,
-        }
-    }
 }
 
 /// Looks for the switch that stands in the way.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Emulator, Handler};
 use crate::emulator::{self, EmulatorError, Options};
 use crate::image::{Image, labels};
-use crate::target::{Catalogue, Guest, Platform, Target};
+use crate::target::{Catalogue, Guest, Platform};
 
 /// The longest path of an emulator that the kernel registers, in bytes.
 const PATH_LIMIT: usize = 127;
@@ -30,7 +30,9 @@ impl Handlers {
     pub fn of(image: &Image, options: &Options<'_>) -> Result<Self, EmulatorError> {
         let host = Platform::host();
         let catalogue = Catalogue::builtin();
-        let native = emulator_free(catalogue, &host);
+        // A handler for a guest that the host runs itself would catch the host's own programs.
+        let own = catalogue.target(&host.to_string()).ok();
+        let native = |guest: &Guest| own.is_some_and(|own| own.runs_natively(&guest.name));
         let mut handlers = Self::default();
         let labels =
             image.config().config().as_ref().and_then(|config| config.labels().clone()).unwrap_or_default();
@@ -64,19 +66,6 @@ impl Handlers {
 
 fn known<'a>(catalogue: &'a Catalogue, name: &str) -> Option<&'a Guest> {
     catalogue.guests().iter().find(|guest| guest.name == name)
-}
-
-/// Which guests' programs `host` runs itself. A handler for one of them would catch the host's own programs.
-fn emulator_free<'a>(catalogue: &'a Catalogue, host: &Platform) -> impl Fn(&Guest) -> bool + 'a {
-    let host: Option<&Target> = catalogue.target(&host.to_string()).ok();
-    move |guest| {
-        let machine = guest.targets.first().and_then(|name| catalogue.target(name).ok());
-        let machine = machine.and_then(|target| target.elf.machines.first());
-        host.is_some_and(|host| {
-            host.qemu.guest == guest.name
-                || machine.is_some_and(|machine| host.elf.machines.contains(machine))
-        })
-    }
 }
 
 fn handler(guest: &Guest, emulator: Emulator) -> Handler {

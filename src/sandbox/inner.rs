@@ -7,11 +7,15 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::MountFlags;
+use rustix::thread::UnshareFlags;
 
 use super::handoff::Handoff;
+use super::namespaces::unshare;
 use super::plan::{Emulator, Failure, Handler, Message, Plan, Step};
 use super::{identity, lifeline, mounts, program};
+use crate::binfmt::{self, Flags, Rule};
 
 const BINFMT_MISC: &str = "/proc/sys/fs/binfmt_misc";
 
@@ -19,6 +23,9 @@ const BINFMT_MISC: &str = "/proc/sys/fs/binfmt_misc";
 pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
     let plan = handoff.plan().map_err(Step::Handoff.io("the plan"))?;
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the container"))?;
+    // Its own mounts: a new root for one process of a mount namespace is one for all, and the outer process
+    // must go on seeing the host's `/proc`.
+    unshare(UnshareFlags::NEWNS).map_err(Step::Namespaces.on("mount"))?;
     rustix::system::sethostname(plan.hostname.as_bytes()).map_err(Step::Prepare.on("the host name"))?;
 
     // Emulators of the host are out of sight after the root has changed; an open descriptor stays good.
@@ -68,22 +75,32 @@ fn register(plan: &Plan, emulators: &[Option<OwnedFd>], notes: &mut Vec<String>)
             (Some(fd), _) => PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())),
             (None, Emulator::Inside(path) | Emulator::Host(path)) => PathBuf::from(path),
         };
-        let line = register_line(handler, &interpreter);
-        fs::write(Path::new(BINFMT_MISC).join("register"), line)
-            .map_err(Step::Register.io(&handler.guest))?;
+        register_one(handler, interpreter)?;
     }
     mounts::remount_bind(Path::new(BINFMT_MISC), MountFlags::RDONLY).map_err(Step::Mount.on(BINFMT_MISC))
 }
 
-/// `:name:M::magic:mask:interpreter:flags`, with the textual escapes that alone carry NUL bytes.
-fn register_line(handler: &Handler, interpreter: &Path) -> Vec<u8> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let escaped = |bytes: &[u8]| bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
-    let (magic, mask) = (escaped(&handler.magic), escaped(&handler.mask));
-    let mut line = format!(":qemu-{}:M::{magic}:{mask}:", handler.guest).into_bytes();
-    line.extend_from_slice(interpreter.as_os_str().as_bytes());
-    line.extend_from_slice(b":FP");
-    line
+/// The registry's errors say which file and why; the supervisor gets the text and the system's reason.
+fn register_one(handler: &Handler, interpreter: PathBuf) -> Result<(), Failure> {
+    let failed = |err: &dyn std::error::Error| {
+        let mut cause = err.source();
+        let errno = loop {
+            match cause {
+                None => break Errno::INVAL,
+                Some(err) => {
+                    match err.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) {
+                        Some(errno) => break Errno::from_raw_os_error(errno),
+                        None => cause = err.source(),
+                    }
+                }
+            }
+        };
+        Step::Register.on(format!("{}: {err}", handler.guest))(errno)
+    };
+    let flags = Flags { preserve_argv0: true, fix_binary: true, ..Flags::default() };
+    let name = format!("qemu-{}", handler.guest);
+    let rule = Rule::new(name, handler.magic.clone(), handler.mask.clone(), interpreter, flags);
+    binfmt::register(Path::new(BINFMT_MISC), &rule.map_err(|err| failed(&err))?).map_err(|err| failed(&err))
 }
 
 /// Goes to the working directory, made where it is missing as docker does.

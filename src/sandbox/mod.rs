@@ -17,6 +17,7 @@ mod identity;
 mod inner;
 mod lifeline;
 mod mounts;
+mod namespaces;
 mod outer;
 mod plan;
 mod process;

@@ -2,8 +2,9 @@
 //! first process in them, waits for it, and ends as it ended.
 
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,6 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use rustix::thread::UnshareFlags;
 
 use super::handoff::{Handoff, INNER};
+use super::namespaces::unshare;
 use super::plan::{Failure, Message, Plan, Step};
 use super::{lifeline, procfs, signals};
 
@@ -55,14 +57,6 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     status
 }
 
-fn unshare(flags: UnshareFlags) -> rustix::io::Result<()> {
-    #[expect(unsafe_code, reason = "`unshare` can take descriptors from other threads")]
-    // SAFETY: `FILES` is never among the flags, and this process has one thread.
-    unsafe {
-        rustix::thread::unshare_unsafe(flags)
-    }
-}
-
 /// Makes the caller root inside. Without `/etc/subuid` one id is all that the kernel grants.
 fn map_ids(plan: &Plan) -> Result<(), Failure> {
     let Plan { uid, gid, .. } = plan;
@@ -82,9 +76,22 @@ fn map_ids(plan: &Plan) -> Result<(), Failure> {
 /// The container's first process is this program until it executes its own, and an image may name
 /// `/proc/self/exe` as its program and so get hold of the file (CVE-2019-5736 in runc). Through a
 /// read-only mount it cannot be written.
-fn read_only_self(folder: &Path) -> Result<std::path::PathBuf, Failure> {
+fn read_only_self(folder: &Path) -> Result<PathBuf, Failure> {
     let exe = folder.join("exe");
-    rustix::mount::mount_bind("/proc/self/exe", &exe).map_err(Step::Mount.on(&exe))?;
+    let fail = |err| Step::Mount.io(&exe)(err);
+    // The link itself leads to a mount of the namespace that was left, which cannot be mounted here.
+    let link = Path::new("/proc/self/exe");
+    let running = fs::metadata(link).map_err(fail)?;
+    let path = fs::read_link(link).map_err(fail)?;
+    let is_same =
+        fs::metadata(&path).is_ok_and(|there| (there.dev(), there.ino()) == (running.dev(), running.ino()));
+    if is_same {
+        rustix::mount::mount_bind(&path, &exe).map_err(Step::Mount.on(&exe))?;
+    } else {
+        // An update has replaced the file since this program was started.
+        fs::copy(link, &exe).map_err(fail)?;
+        rustix::mount::mount_bind(&exe, &exe).map_err(Step::Mount.on(&exe))?;
+    }
     super::mounts::remount_bind(&exe, MountFlags::RDONLY).map_err(Step::Mount.on(&exe))?;
     Ok(exe)
 }

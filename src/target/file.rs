@@ -91,6 +91,8 @@ struct File {
     name: String,
     description: String,
     platform: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    also_runs: Vec<String>,
     elf: Elf,
     qemu: QemuTable,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -204,6 +206,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Target, TargetError> {
         name: read.name,
         description: read.description,
         platform,
+        also_runs: read.also_runs,
         elf: Profile {
             machines: read.elf.machine,
             class: read.elf.class,
@@ -269,11 +272,13 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 
 /// The file that says what `target` is, without comments; [`parse`] gives the same target back.
 pub(super) fn write(target: &Target) -> String {
-    let Target { name, description, platform, elf, qemu, binfmt, debian, routeros } = target.clone();
+    let Target { name, description, platform, also_runs, elf, qemu, binfmt, debian, routeros } =
+        target.clone();
     let file = File {
         name,
         description,
         platform: platform.to_string(),
+        also_runs,
         elf: Elf {
             machine: elf.machines,
             class: elf.class,

@@ -24,6 +24,8 @@ pub struct Target {
     pub description: String,
     /// The OCI platform that images for it carry.
     pub platform: Platform,
+    /// Guests besides its own whose programs it runs without an emulator, by QEMU's names.
+    pub also_runs: Vec<String>,
     /// What its binaries look like.
     pub elf: Profile,
     /// How QEMU's linux-user emulation runs its programs.
@@ -35,6 +37,14 @@ pub struct Target {
     pub debian: Option<Debian>,
     /// What RouterOS devices of this kind allow. `None` for targets that are not RouterOS's.
     pub routeros: Option<RouterOs>,
+}
+
+impl Target {
+    /// Whether its machines run the programs of `guest` themselves.
+    #[must_use]
+    pub fn runs_natively(&self, guest: &str) -> bool {
+        self.qemu.guest == guest || self.also_runs.iter().any(|name| name == guest)
+    }
 }
 
 /// The ELF files that a target runs.
