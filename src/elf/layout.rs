@@ -139,7 +139,7 @@ impl Layout {
                 "{what} ({len} bytes at {offset:#x}) lies beyond the end of the file ({total} bytes)"
             )),
             ReadError::TooLarge => {
-                self.problem(format!("{what} ({len} bytes at {offset:#x}) is too large to be true"))
+                self.problem(format!("{what} ({len} bytes at {offset:#x}) is too large to be true"));
             }
         }
         Ok(())
