@@ -4,9 +4,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod bundle;
 mod debian;
 mod emulator;
 mod house;
+mod layer;
 mod rules;
+mod run;
 mod support;
 mod target;

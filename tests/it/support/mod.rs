@@ -4,6 +4,7 @@ pub mod archive;
 pub mod cc;
 pub mod deb;
 pub mod http;
+pub mod probe;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
