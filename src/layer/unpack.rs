@@ -122,7 +122,6 @@ impl Unpacker {
             io::copy(&mut entry, &mut io::sink()).map_err(read_error)?;
             self.meter.expect_records();
         }
-        drop(archive);
         // The digest covers what follows the end mark too.
         self.meter.expect_content();
         io::copy(&mut digested, &mut io::sink()).map_err(read_error)?;

@@ -106,6 +106,7 @@ pub enum SandboxError {
 
 impl SandboxError {
     /// What to do about it.
+    #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::UserNamespace { .. } => user_namespace_hint(),

@@ -58,11 +58,13 @@ impl Folder {
     }
 
     /// The folder itself.
+    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// The container's root file system.
+    #[must_use]
     pub fn root(&self) -> PathBuf {
         self.path.join("root")
     }
@@ -124,7 +126,7 @@ mod tests {
         let alive = Folder::new(parent.path()).unwrap();
         let dead = parent.path().join("dead");
         fs::create_dir_all(dead.join("root/closed/inner")).unwrap();
-        fs::set_permissions(dead.join("root/closed"), Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(dead.join("root/closed"), Permissions::from_mode(0o000)).unwrap();
         let another = Folder::new(parent.path()).unwrap();
         assert!(alive.root().is_dir() && another.root().is_dir());
         assert!(!dead.exists());

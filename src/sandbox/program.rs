@@ -22,7 +22,7 @@ const PASSWD_LIMIT: u64 = 1 << 20;
 
 /// Becomes the program. Returns only the reason why it could not.
 pub(super) fn execute(process: &Process) -> Failure {
-    let Some((name, args)) = process.args.split_first() else {
+    let Some(name) = process.args.first() else {
         return Step::Find.on("")(Errno::NOENT);
     };
     let search = variable(process, "PATH").unwrap_or_else(|| OsStr::new(PATH));

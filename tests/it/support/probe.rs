@@ -80,7 +80,7 @@ int main(int argc, char **argv) {
 "#;
 
 /// (prefix of the cross compiler, what `uname -m` says, guest), for guests that all of this is done for.
-pub const GUESTS: &[(&str, &str, &str)] = &[
+pub(crate) const GUESTS: &[(&str, &str, &str)] = &[
     ("mips-linux-gnu", "mips", "mips"),
     ("powerpc-linux-gnu", "ppc", "ppc"),
     ("arm-linux-gnueabi", "armv7l", "arm"),
@@ -88,7 +88,7 @@ pub const GUESTS: &[(&str, &str, &str)] = &[
 ];
 
 /// The probe for a machine, as the file `name` in the test's folder.
-pub fn probe(cx: &Cx, triple: &str, name: &str) -> PathBuf {
+pub(crate) fn probe(cx: &Cx, triple: &str, name: &str) -> PathBuf {
     let made = compile(&Cc { triple, flags: &["-static", "-O1"], source: SOURCE });
     let path = cx.path(name);
     std::fs::copy(made, &path).unwrap();
@@ -96,7 +96,7 @@ pub fn probe(cx: &Cx, triple: &str, name: &str) -> PathBuf {
 }
 
 /// A bundle of the probe for a machine, and how `run` is told of it.
-pub fn bundle(cx: &Cx, triple: &str, name: &str) -> String {
+pub(crate) fn bundle(cx: &Cx, triple: &str, name: &str) -> String {
     let program = probe(cx, triple, name);
     let image = format!("oci:images:{name}");
     ran(cx.polyarch().arg("bundle").arg(program).args(["-o", &image])).success();
@@ -104,7 +104,7 @@ pub fn bundle(cx: &Cx, triple: &str, name: &str) -> String {
 }
 
 /// Whether a process of this machine has `marker` in its command line.
-pub fn is_running(marker: &str) -> bool {
+pub(crate) fn is_running(marker: &str) -> bool {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     processes
         .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
@@ -115,7 +115,7 @@ pub fn is_running(marker: &str) -> bool {
 }
 
 /// The names in a folder.
-pub fn names(folder: &Path) -> Vec<String> {
+pub(crate) fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).map(|entries| entries.flatten().collect::<Vec<_>>());
     let mut names: Vec<String> = entries
         .unwrap_or_default()
