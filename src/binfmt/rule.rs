@@ -4,10 +4,8 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::target::Guest;
+use crate::target::{Guest, Magic};
 
-/// How many bytes of a file the kernel looks at (`BINPRM_BUF_SIZE`); a shorter file counts as followed by zeros.
-const LOOKED_AT: usize = 256;
 /// Offset plus magic must stay below it.
 const MAGIC_END: usize = 128;
 /// A shorter magic ends before `e_machine` and takes the programs of all machines.
@@ -26,8 +24,7 @@ const DELIMITERS: &[u8] = b":,|%@=+~^";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     name: String,
-    magic: Vec<u8>,
-    mask: Vec<u8>,
+    magic: Magic,
     interpreter: PathBuf,
     flags: Flags,
     delimiter: u8,
@@ -126,17 +123,16 @@ impl Rule {
         interpreter: impl Into<PathBuf>,
         flags: Flags,
     ) -> Result<Self, RuleError> {
-        Self::new(name, guest.binfmt.magic.clone(), guest.binfmt.mask.clone(), interpreter, flags)
+        Self::new(name, guest.binfmt.clone(), interpreter, flags)
     }
 
-    /// A rule for the files that begin with `magic` where the bits of `mask` are set.
+    /// A rule for the files that `magic` matches.
     ///
     /// # Errors
     /// [`RuleError`] where the kernel would refuse it, or it is too short to tell machines apart.
     pub fn new(
         name: impl Into<String>,
-        magic: Vec<u8>,
-        mask: Vec<u8>,
+        magic: Magic,
         interpreter: impl Into<PathBuf>,
         flags: Flags,
     ) -> Result<Self, RuleError> {
@@ -147,8 +143,9 @@ impl Rule {
         if let Some(reason) = wrong_interpreter(&interpreter) {
             return Err(RuleError::Interpreter { path: interpreter, reason });
         }
-        if magic.len() != mask.len() || !(MAGIC_LEAST..MAGIC_END).contains(&magic.len()) {
-            return Err(RuleError::Magic { magic: magic.len(), mask: mask.len() });
+        let (len, mask) = (magic.magic.len(), magic.mask.len());
+        if len != mask || !(MAGIC_LEAST..MAGIC_END).contains(&len) {
+            return Err(RuleError::Magic { magic: len, mask });
         }
         let taken =
             |byte: &u8| name.as_bytes().contains(byte) || interpreter.as_os_str().as_bytes().contains(byte);
@@ -158,7 +155,7 @@ impl Rule {
                 reason: "with the name it holds every character that could part the fields of the rule",
             });
         };
-        let rule = Self { name, magic, mask, interpreter, flags, delimiter };
+        let rule = Self { name, magic, interpreter, flags, delimiter };
         let found = rule.line().len();
         if found > LINE_MOST {
             return Err(RuleError::Line { name: rule.name, found });
@@ -175,13 +172,13 @@ impl Rule {
     /// The bytes that it looks for.
     #[must_use]
     pub fn magic(&self) -> &[u8] {
-        &self.magic
+        &self.magic.magic
     }
 
     /// Which of their bits count.
     #[must_use]
     pub fn mask(&self) -> &[u8] {
-        &self.mask
+        &self.magic.mask
     }
 
     /// What the kernel runs.
@@ -202,7 +199,8 @@ impl Rule {
     /// entry would match every ELF file of its class.
     #[must_use]
     pub fn line(&self) -> Vec<u8> {
-        let (magic, mask, flags) = (escaped(&self.magic), escaped(&self.mask), self.flags.to_string());
+        let (magic, mask, flags) =
+            (escaped(&self.magic.magic), escaped(&self.magic.mask), self.flags.to_string());
         let fields: [&[u8]; 7] = [
             self.name.as_bytes(),
             b"M",
@@ -224,13 +222,7 @@ impl Rule {
     /// 256 bytes, with zeros behind the end of a shorter file.
     #[must_use]
     pub fn matches(&self, header: &[u8]) -> bool {
-        let byte =
-            |at: usize| header.get(..header.len().min(LOOKED_AT)).and_then(|seen| seen.get(at)).copied();
-        self.magic
-            .iter()
-            .zip(&self.mask)
-            .enumerate()
-            .all(|(at, (magic, mask))| (byte(at).unwrap_or(0) ^ magic) & mask == 0)
+        self.magic.matches(header)
     }
 
     /// Makes sure that the rule does not take `program`, which begins with `header` and which the host runs
@@ -307,11 +299,15 @@ mod tests {
         Rule::for_guest(Catalogue::builtin().guest("mips").unwrap(), name, interpreter, Flags::default())
     }
 
+    fn magic(magic: usize, mask: usize) -> Magic {
+        Magic { magic: vec![1; magic], mask: vec![1; mask] }
+    }
+
     #[test]
     fn a_line_is_escaped_and_parted() {
         let flags = Flags { preserve_argv0: true, fix_binary: true, ..Flags::default() };
-        let rule = Rule::new("x", vec![0x7f; 20], vec![0xff; 20], "/q", flags).unwrap();
-        let line = format!(":x:M::{}:{}:/q:PF", "\\x7f".repeat(20), "\\xff".repeat(20));
+        let rule = Rule::new("x", magic(20, 20), "/q", flags).unwrap();
+        let line = format!(":x:M::{0}:{0}:/q:PF", "\\x01".repeat(20));
         assert_eq!(String::from_utf8(rule.line()).unwrap(), line);
         // A path with the usual delimiter takes another.
         assert!(mips("x", "/opt/a:b/qemu").unwrap().line().starts_with(b",x,M,,\\x7f\\x45"));
@@ -329,10 +325,10 @@ mod tests {
         }
         assert!(mips("x", &long[..127]).is_ok());
         for (magic, mask) in [(19, 19), (128, 128), (20, 21), (0, 0)] {
-            let rule = Rule::new("x", vec![1; magic], vec![1; mask], "/q", Flags::default());
+            let rule = Rule::new("x", self::magic(magic, mask), "/q", Flags::default());
             assert_eq!(rule, Err(RuleError::Magic { magic, mask }));
         }
-        assert!(Rule::new("x", vec![1; 127], vec![1; 127], "/q", Flags::default()).is_ok());
+        assert!(Rule::new("x", self::magic(127, 127), "/q", Flags::default()).is_ok());
     }
 
     #[test]

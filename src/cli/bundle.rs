@@ -3,8 +3,6 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use clap::Args;
-
 use super::exit::ExitStatus;
 use super::printer::Printer;
 use super::report::Told;
@@ -18,8 +16,8 @@ use crate::target::{Catalogue, Platform};
 ///
 /// The image runs wherever images for the host's platform run: its entry point starts the program
 /// through the emulator. Where the host runs the program itself, no emulator goes in.
-#[derive(Debug, Args)]
-pub(super) struct BundleArgs {
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
     /// The program, statically linked
     program: PathBuf,
 
@@ -52,7 +50,7 @@ pub(super) struct BundleArgs {
     args: Vec<String>,
 }
 
-impl BundleArgs {
+impl Args {
     pub(super) fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
         let catalogue = Catalogue::builtin();
         let host = match &self.host {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 /// How a verb ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExitStatus {
+pub(super) enum ExitStatus {
     /// 0: done, or nothing found.
     Success,
     /// 1: a check or a comparison found something.
@@ -16,13 +16,13 @@ pub enum ExitStatus {
 }
 
 /// Wrong usage, bad input or a failure.
-pub const FAILURE: u8 = 2;
+pub(super) const FAILURE: u8 = 2;
 /// `run` and `binfmt exec`: polyarch itself failed, or was called wrongly, before the program started.
-pub const RUN_FAILURE: u8 = 125;
+pub(super) const RUN_FAILURE: u8 = 125;
 /// `run` and `binfmt exec`: the program was found and could not be executed.
-pub const NOT_EXECUTABLE: u8 = 126;
+pub(super) const NOT_EXECUTABLE: u8 = 126;
 /// `run` and `binfmt exec`: the program was not found.
-pub const NOT_FOUND: u8 = 127;
+pub(super) const NOT_FOUND: u8 = 127;
 
 impl From<ExitStatus> for ExitCode {
     fn from(status: ExitStatus) -> Self {

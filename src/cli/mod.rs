@@ -7,9 +7,11 @@ mod dirs;
 mod emulator;
 mod exit;
 mod format;
+mod inspect;
 mod printer;
 mod report;
 mod run;
+mod table;
 mod target;
 
 use std::ffi::OsString;
@@ -17,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand};
 
-pub use exit::ExitStatus;
+use exit::ExitStatus;
 use printer::{Printer, Verbosity};
 
 /// Inspect, bundle and run programs and images for any CPU architecture, without a daemon and without root.
@@ -38,20 +40,21 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Bundle(bundle::BundleArgs),
+    Inspect(inspect::Args),
+    Bundle(bundle::Args),
+    Run(run::Args),
     Emulator(emulator::Args),
-    Run(run::RunArgs),
-    /// The machines that programs and images are meant for
     Target(target::Args),
 }
 
 impl Command {
     fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
         match self {
-            Self::Bundle(args) => args.execute(printer),
+            Self::Inspect(args) => args.execute(printer),
+            Self::Target(args) => args.execute(printer),
             Self::Emulator(args) => args.execute(printer),
+            Self::Bundle(args) => args.execute(printer),
             Self::Run(args) => args.execute(printer),
-            Self::Target(args) => target::execute(&args, printer),
         }
     }
 

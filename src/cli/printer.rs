@@ -11,7 +11,7 @@ use crate::progress::{Progress, Task};
 
 /// How much is said on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verbosity {
+pub(super) enum Verbosity {
     /// Errors only.
     Quiet,
     /// Progress and warnings.
@@ -22,59 +22,59 @@ pub enum Verbosity {
 
 /// Passed to every verb; the only way for it to say anything.
 #[derive(Debug, Clone, Copy)]
-pub struct Printer {
+pub(super) struct Printer {
     verbosity: Verbosity,
 }
 
 /// Bold, for headings.
-pub const HEADING: Style = Style::new().bold();
+pub(super) const HEADING: Style = Style::new().bold();
 /// Errors.
-pub const ERROR: Style = AnsiColor::Red.on_default().bold();
+pub(super) const ERROR: Style = AnsiColor::Red.on_default().bold();
 /// Warnings.
-pub const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+pub(super) const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 /// Hints, and paths in them.
-pub const HINT: Style = AnsiColor::Cyan.on_default().bold();
+pub(super) const HINT: Style = AnsiColor::Cyan.on_default().bold();
 
 impl Printer {
     /// A printer that says as much as `verbosity` asks.
-    pub fn new(verbosity: Verbosity) -> Self {
+    pub(super) fn new(verbosity: Verbosity) -> Self {
         Self { verbosity }
     }
 
     /// Standard output, buffered; colours are dropped where they are not wanted (`NO_COLOR`, no terminal).
-    pub fn stdout(self) -> io::BufWriter<anstream::AutoStream<io::StdoutLock<'static>>> {
+    pub(super) fn stdout(self) -> io::BufWriter<anstream::AutoStream<io::StdoutLock<'static>>> {
         io::BufWriter::with_capacity(1 << 16, anstream::AutoStream::auto(io::stdout().lock()))
     }
 
     /// `warning: MESSAGE` on standard error.
-    pub fn warn(self, message: impl Display) {
+    pub(super) fn warn(self, message: impl Display) {
         if self.verbosity > Verbosity::Quiet {
             line(format_args!("{WARNING}warning{WARNING:#}: {message}"));
         }
     }
 
     /// A line of information on standard error.
-    pub fn info(self, message: impl Display) {
+    pub(super) fn info(self, message: impl Display) {
         if self.verbosity > Verbosity::Quiet {
             line(message);
         }
     }
 
     /// A line for `-v` on standard error.
-    pub fn verbose(self, message: impl Display) {
+    pub(super) fn verbose(self, message: impl Display) {
         if self.verbosity >= Verbosity::Verbose {
             line(message);
         }
     }
 
     /// Whether `-v` was given.
-    pub fn is_verbose(self) -> bool {
+    pub(super) fn is_verbose(self) -> bool {
         self.verbosity >= Verbosity::Verbose
     }
 }
 
 /// Writes one line to standard error. That it may fail (closed, full) cannot be told to anyone.
-pub fn line(message: impl Display) {
+pub(super) fn line(message: impl Display) {
     let _ = writeln!(anstream::stderr().lock(), "{message}");
 }
 

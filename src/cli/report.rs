@@ -7,8 +7,15 @@ use std::process::ExitCode;
 use super::exit;
 use super::printer::{ERROR, HINT, line};
 use crate::binfmt::{BinfmtError, RuleError};
+use crate::bundle::BundleError;
+use crate::debian::DebianError;
+use crate::elf::ElfError;
+use crate::emulator::EmulatorError;
+use crate::image::{ImageError, ReferenceError};
+use crate::layer::LayerError;
 use crate::sandbox::SandboxError;
 use crate::target::{PlatformError, TargetError};
+use crate::tree::TreeError;
 
 /// Prints `err` once, with its causes and hints, and gives the status to exit with.
 pub(super) fn report(err: &anyhow::Error, failure: u8) -> ExitCode {
@@ -48,6 +55,21 @@ fn run_status(err: &SandboxError) -> u8 {
     }
 }
 
+/// `err` and its causes in one line, for where a failure is one of many.
+pub(super) fn one_line(err: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(err), |err: &&(dyn Error + 'static)| (*err).source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Prints what to do about `err`, where something is known.
+pub(super) fn print_hints(err: &(dyn Error + 'static)) {
+    for cause in std::iter::successors(Some(err), |err: &&(dyn Error + 'static)| (*err).source()) {
+        for hint in hints(cause) {
+            line(format_args!("{HINT}hint{HINT:#}: {hint}"));
+        }
+    }
+}
+
 fn is_broken_pipe(err: &(dyn Error + 'static)) -> bool {
     err.downcast_ref::<io::Error>().is_some_and(|err| err.kind() == io::ErrorKind::BrokenPipe)
 }
@@ -57,39 +79,29 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
     if let Some(told) = err.downcast_ref::<Told>() {
         return told.hint.iter().cloned().collect();
     }
-    if let Some(err) = err.downcast_ref::<TargetError>() {
-        return err.hint().into_iter().collect();
+    /// Asks `err` for its hint if it is of one of these types.
+    macro_rules! ask {
+        ($($kind:ty),* $(,)?) => {
+            $(if let Some(err) = err.downcast_ref::<$kind>() {
+                return err.hint().into_iter().collect();
+            })*
+        };
     }
-    if let Some(err) = err.downcast_ref::<PlatformError>() {
-        return err.hint().into_iter().collect();
-    }
-    if let Some(err) = err.downcast_ref::<crate::emulator::EmulatorError>() {
-        return err.hint().into_iter().collect();
-    }
-    if let Some(err) = err.downcast_ref::<crate::debian::DebianError>() {
-        return err.hint().into_iter().collect();
-    }
-    if let Some(err) = err.downcast_ref::<crate::bundle::BundleError>() {
-        return err.hint().into_iter().collect();
-    }
-    if let Some(err) = err.downcast_ref::<crate::image::ImageError>() {
-        return err.hint().into_iter().collect();
-    }
-    if let Some(err) = err.downcast_ref::<crate::image::ReferenceError>() {
-        return err.hint().into_iter().collect();
-    }
-    if let Some(err) = err.downcast_ref::<crate::layer::LayerError>() {
-        return err.hint().into_iter().collect();
-    }
-    if let Some(err) = err.downcast_ref::<SandboxError>() {
-        return err.hint().into_iter().collect();
-    }
-    if let Some(err) = err.downcast_ref::<RuleError>() {
-        return err.hint().into_iter().collect();
-    }
-    if let Some(err) = err.downcast_ref::<BinfmtError>() {
-        return err.hint().into_iter().collect();
-    }
+    ask!(
+        BinfmtError,
+        BundleError,
+        DebianError,
+        ElfError,
+        EmulatorError,
+        ImageError,
+        LayerError,
+        PlatformError,
+        ReferenceError,
+        RuleError,
+        SandboxError,
+        TargetError,
+        TreeError,
+    );
     Vec::new()
 }
 

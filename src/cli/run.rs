@@ -3,8 +3,6 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Args;
-
 use super::dirs;
 use super::exit::ExitStatus;
 use super::printer::Printer;
@@ -19,8 +17,8 @@ use crate::target::Platform;
 ///
 /// The exit status is the program's own, or 128 and the number of the signal that ended it. 125 says that
 /// polyarch failed, 126 that the program cannot be executed, 127 that it was not found.
-#[derive(Debug, Args)]
-pub(super) struct RunArgs {
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
     /// Set an environment variable
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
@@ -43,7 +41,7 @@ pub(super) struct RunArgs {
     command: Vec<OsString>,
 }
 
-impl RunArgs {
+impl Args {
     pub(super) fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
         let mut command = self.command.into_iter();
         let image = command.next().unwrap_or_default();

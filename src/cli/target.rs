@@ -8,6 +8,7 @@ use clap::{Subcommand, ValueEnum};
 use super::exit::ExitStatus;
 use super::format::{self, Format};
 use super::printer::{HEADING, Printer};
+use super::table;
 use crate::target::{Catalogue, Endianness, Target};
 
 /// The machines that programs and images are meant for
@@ -46,22 +47,24 @@ enum ShowFormat {
     Toml,
 }
 
-pub(super) fn execute(args: &Args, printer: Printer) -> anyhow::Result<ExitStatus> {
-    let mut out = printer.stdout();
-    match &args.verb {
-        Verb::List { format } => list(&mut out, *format),
-        Verb::Show { target, format } => {
-            let target = Catalogue::builtin().resolve(target)?;
-            match format {
-                ShowFormat::Text => show(&mut out, &target),
-                ShowFormat::Json => format::json(&mut out, &target),
-                ShowFormat::Toml => out.write_all(target.to_toml().as_bytes()),
+impl Args {
+    pub(super) fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
+        let mut out = printer.stdout();
+        match &self.verb {
+            Verb::List { format } => list(&mut out, *format),
+            Verb::Show { target, format } => {
+                let target = Catalogue::builtin().resolve(target)?;
+                match format {
+                    ShowFormat::Text => show(&mut out, &target),
+                    ShowFormat::Json => format::json(&mut out, &target),
+                    ShowFormat::Toml => out.write_all(target.to_toml().as_bytes()),
+                }
             }
         }
+        .and_then(|()| out.flush())
+        .context("writing to standard output")?;
+        Ok(ExitStatus::Success)
     }
-    .and_then(|()| out.flush())
-    .context("writing to standard output")?;
-    Ok(ExitStatus::Success)
 }
 
 fn list(out: &mut impl Write, format: Format) -> io::Result<()> {
@@ -69,19 +72,20 @@ fn list(out: &mut impl Write, format: Format) -> io::Result<()> {
     if format == Format::Json {
         return format::json(out, &targets);
     }
-    let platforms: Vec<String> = targets.iter().map(|target| target.platform.to_string()).collect();
-    let mut rows = vec![["NAME", "PLATFORM", "GUEST", "CPU", "DEBIAN", "DESCRIPTION"]];
-    for (target, platform) in targets.iter().zip(&platforms) {
-        rows.push([
-            &target.name,
-            platform,
-            &target.qemu.guest,
-            target.qemu.cpu.as_deref().unwrap_or("-"),
-            target.debian.as_ref().map_or("-", |debian| &debian.architecture),
-            &target.description,
-        ]);
-    }
-    format::table(out, &rows)
+    let rows: Vec<Vec<String>> = targets
+        .iter()
+        .map(|target| {
+            vec![
+                target.name.clone(),
+                target.platform.to_string(),
+                target.qemu.guest.clone(),
+                target.qemu.cpu.clone().unwrap_or("-".into()),
+                target.debian.as_ref().map_or("-".into(), |debian| debian.architecture.clone()),
+                target.description.clone(),
+            ]
+        })
+        .collect();
+    table::print(out, "", &["NAME", "PLATFORM", "GUEST", "CPU", "DEBIAN", "DESCRIPTION"], &rows)
 }
 
 fn show(out: &mut impl Write, target: &Target) -> io::Result<()> {

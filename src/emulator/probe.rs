@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -9,17 +10,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use goblin::container::Endian;
-use goblin::elf::Elf;
-use goblin::elf::header::{ET_DYN, ET_EXEC};
-use goblin::elf::program_header::{PT_INTERP, PT_LOAD, ProgramHeader};
-
 use super::{EmulatorError, Unfit};
 use crate::debian::Sha256;
-use crate::target::{Endianness, Profile, machine};
-
-/// Where the program headers are looked for, in bytes from the start: linkers put them behind the header.
-const HEAD: u64 = 64 << 10;
+use crate::elf::{Blocks, ElfError, Identity, Reader};
+use crate::target::{Endianness, Profile};
 
 /// How long a program may take to tell its version.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,61 +30,41 @@ pub(super) fn check(path: &Path, profile: &Profile) -> io::Result<Result<(), Unf
     if metadata.permissions().mode() & 0o111 == 0 {
         return Ok(Err(Unfit::NotExecutable));
     }
-    let mut head = Vec::new();
-    File::open(path)?.take(HEAD).read_to_end(&mut head)?;
-    Ok(fits(&head, profile))
+    let file = File::open(path)?;
+    let mut blocks = Blocks::default();
+    match Identity::read(&mut Reader::file(file.as_fd(), 0, metadata.len(), &mut blocks)) {
+        Ok(identity) => Ok(fits(&identity, profile)),
+        Err(ElfError::Read { source, .. }) => Err(source),
+        Err(_) => Ok(Err(Unfit::NotElf)),
+    }
 }
 
-/// Judges the first bytes of a file.
-fn fits(head: &[u8], profile: &Profile) -> Result<(), Unfit> {
-    let header = Elf::parse_header(head).map_err(|_| Unfit::NotElf)?;
-    let class = header.container().map_err(|_| Unfit::NotElf)?;
-    let endianness = header.endianness().map_err(|_| Unfit::NotElf)?;
-    let bits = if class.is_big() { 64 } else { 32 };
-    let order = match endianness {
-        Endian::Little => Endianness::Little,
-        Endian::Big => Endianness::Big,
-    };
-    let name = machine::name(header.e_machine);
-    let is_machine = name.is_some_and(|name| profile.machines.iter().any(|known| known == name));
-    if !is_machine || bits != profile.class || order != profile.endianness {
+/// Judges what a file says of itself.
+fn fits(identity: &Identity, profile: &Profile) -> Result<(), Unfit> {
+    let is_machine =
+        identity.machine.is_some_and(|machine| profile.machines.iter().any(|known| known == machine));
+    if !is_machine || identity.class != profile.class || identity.endianness != profile.endianness {
         let describe = |name: &str, bits: u8, order: Endianness| {
-            format!(
-                "{name} ({bits} bits, {})",
-                if order == Endianness::Little { "little-endian" } else { "big-endian" }
-            )
+            let order = if order == Endianness::Little { "little-endian" } else { "big-endian" };
+            format!("{name} ({bits} bits, {order})")
         };
-        let found = name.map_or_else(|| format!("machine {}", header.e_machine), str::to_owned);
+        let found =
+            identity.machine.map_or_else(|| format!("machine {}", identity.machine_id), str::to_owned);
         return Err(Unfit::Machine {
             expected: describe(&profile.machines.join(" or "), profile.class, profile.endianness),
-            found: describe(&found, bits, order),
+            found: describe(&found, identity.class, identity.endianness),
         });
     }
-    if !matches!(header.e_type, ET_EXEC | ET_DYN) {
-        return Err(Unfit::NotProgram);
-    }
-    let offset = usize::try_from(header.e_phoff).map_err(|_| Unfit::NotElf)?;
-    let size = usize::from(header.e_phentsize);
-    let end = size.checked_mul(usize::from(header.e_phnum)).and_then(|length| length.checked_add(offset));
-    if end.is_none_or(|end| end > head.len()) {
+    if !identity.problems.is_empty() {
         return Err(Unfit::NotElf);
     }
-    let context = goblin::container::Ctx::new(class, endianness);
-    let segments = ProgramHeader::parse(head, offset, usize::from(header.e_phnum), context)
-        .map_err(|_| Unfit::NotElf)?;
-    if let Some(segment) = segments.iter().find(|segment| segment.p_type == PT_INTERP) {
-        let text = usize::try_from(segment.p_offset)
-            .ok()
-            .zip(usize::try_from(segment.p_filesz).ok())
-            .and_then(|(start, length)| head.get(start..start.checked_add(length)?));
-        let text = text.unwrap_or_default();
-        let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
-        return Err(Unfit::Dynamic { interpreter: String::from_utf8_lossy(text).into_owned() });
+    if let Some(interpreter) = &identity.interpreter {
+        return Err(Unfit::Dynamic { interpreter: interpreter.clone() });
     }
-    if !segments.iter().any(|segment| segment.p_type == PT_LOAD) {
-        return Err(Unfit::NotProgram);
+    match identity.linkage {
+        Some("static" | "static-pie") if identity.alignment.is_some() => Ok(()),
+        _ => Err(Unfit::NotProgram),
     }
-    Ok(())
 }
 
 /// The SHA-256 of a file, in hexadecimal digits.
@@ -175,24 +149,32 @@ mod tests {
         file
     }
 
+    fn judged(file: &[u8], host: &str) -> Result<(), Unfit> {
+        let identity = Identity::read(&mut Reader::memory(file)).map_err(|_| Unfit::NotElf)?;
+        fits(&identity, profile(host))
+    }
+
     #[test]
     fn a_static_program_of_the_host_fits() {
-        assert_eq!(fits(&amd64(PT_LOAD), profile("linux/amd64")), Ok(()));
+        const PT_LOAD: u32 = 1;
+        const PT_INTERP: u32 = 3;
+        const PT_TLS: u32 = 7;
+        assert_eq!(judged(&amd64(PT_LOAD), "linux/amd64"), Ok(()));
         let interpreter = "/lib/ld".to_owned();
-        assert_eq!(fits(&amd64(PT_INTERP), profile("linux/amd64")), Err(Unfit::Dynamic { interpreter }));
-        assert!(matches!(fits(&amd64(PT_LOAD), profile("linux/arm64")), Err(Unfit::Machine { .. })));
-        assert_eq!(fits(&amd64(7), profile("linux/amd64")), Err(Unfit::NotProgram));
-        assert_eq!(fits(b"#!/bin/sh\n", profile("linux/amd64")), Err(Unfit::NotElf));
+        assert_eq!(judged(&amd64(PT_INTERP), "linux/amd64"), Err(Unfit::Dynamic { interpreter }));
+        assert!(matches!(judged(&amd64(PT_LOAD), "linux/arm64"), Err(Unfit::Machine { .. })));
+        assert_eq!(judged(&amd64(PT_TLS), "linux/amd64"), Err(Unfit::NotProgram));
+        assert_eq!(judged(b"#!/bin/sh\n", "linux/amd64"), Err(Unfit::NotElf));
     }
 
     #[test]
     fn a_cut_or_lying_header_is_no_program() {
-        let whole = amd64(PT_LOAD);
+        let whole = amd64(1);
         for length in 0..120 {
-            assert_eq!(fits(&whole[..length], profile("linux/amd64")), Err(Unfit::NotElf), "{length} bytes");
+            assert_eq!(judged(&whole[..length], "linux/amd64"), Err(Unfit::NotElf), "{length} bytes");
         }
         let mut lying = whole;
         lying[32..40].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert_eq!(fits(&lying, profile("linux/amd64")), Err(Unfit::NotElf));
+        assert_eq!(judged(&lying, "linux/amd64"), Err(Unfit::NotElf));
     }
 }

@@ -16,6 +16,7 @@ use super::namespaces::unshare;
 use super::plan::{Emulator, Failure, Handler, Message, Plan, Step};
 use super::{identity, lifeline, mounts, program};
 use crate::binfmt::{self, Flags, Rule};
+use crate::target::Magic;
 
 const BINFMT_MISC: &str = "/proc/sys/fs/binfmt_misc";
 
@@ -99,7 +100,8 @@ fn register_one(handler: &Handler, interpreter: PathBuf) -> Result<(), Failure> 
     };
     let flags = Flags { preserve_argv0: true, fix_binary: true, ..Flags::default() };
     let name = format!("qemu-{}", handler.guest);
-    let rule = Rule::new(name, handler.magic.clone(), handler.mask.clone(), interpreter, flags);
+    let magic = Magic { magic: handler.magic.clone(), mask: handler.mask.clone() };
+    let rule = Rule::new(name, magic, interpreter, flags);
     binfmt::register(Path::new(BINFMT_MISC), &rule.map_err(|err| failed(&err))?).map_err(|err| failed(&err))
 }
 

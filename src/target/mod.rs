@@ -105,6 +105,20 @@ pub struct Magic {
     pub mask: Vec<u8>,
 }
 
+impl Magic {
+    /// How many bytes of a file the kernel looks at (`BINPRM_BUF_SIZE`).
+    pub const SEEN: usize = 256;
+
+    /// Whether the kernel takes a file that begins with `head` for one of these: as it does, over the first
+    /// [`Magic::SEEN`] bytes, with zeros behind the end of a shorter file.
+    #[must_use]
+    pub fn matches(&self, head: &[u8]) -> bool {
+        let head = &head[..head.len().min(Self::SEEN)];
+        let bytes = head.iter().copied().chain(std::iter::repeat(0));
+        self.magic.iter().zip(&self.mask).zip(bytes).all(|((magic, mask), byte)| (byte ^ magic) & mask == 0)
+    }
+}
+
 /// What Debian calls a target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

@@ -7,8 +7,11 @@
 mod bundle;
 mod debian;
 mod emulator;
+mod facts;
 mod house;
+mod inspect;
 mod layer;
+mod readelf;
 mod rules;
 mod run;
 mod support;

@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod cc;
 pub mod deb;
+pub mod elf;
 pub mod http;
 pub mod probe;
 
@@ -60,6 +61,19 @@ impl Cx {
             .env("HOME", self.path("home"))
             .env("LC_ALL", "C.UTF-8")
             .env("TZ", "UTC");
+        command
+    }
+
+    /// Any program, run by a user without any rights who may enter the test's folder.
+    pub fn as_nobody(&self, program: impl AsRef<OsStr>) -> Command {
+        let open = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o777);
+        std::fs::set_permissions(self.dir.path(), open.clone()).unwrap();
+        std::fs::set_permissions(self.path("home"), open).unwrap();
+        if !rustix::process::geteuid().is_root() {
+            return self.command(program);
+        }
+        let mut command = self.command("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(program);
         command
     }
 

@@ -1,0 +1,76 @@
+//! Whether a binary fits a target.
+
+use super::{Identity, isa};
+use crate::target::{Catalogue, Target};
+
+/// Why a binary does not fit a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Mismatch {
+    /// Made for another operating system.
+    Os,
+    /// Another `e_machine`.
+    Machine,
+    /// 32 bits and 64.
+    Class,
+    /// The other byte order.
+    Endianness,
+    /// Another ABI.
+    Abi,
+    /// An ISA level that the target's does not include.
+    Isa,
+    /// A float ABI whose instructions the target does not have.
+    FloatAbi,
+    /// A feature that the target does not have.
+    Feature,
+}
+
+/// Why `identity` does not fit `target`; empty where it does. Facts that the binary does not tell are held
+/// in its favour.
+pub fn fit(identity: &Identity, target: &Target) -> Vec<Mismatch> {
+    let profile = &target.elf;
+    let mut wrong = Vec::new();
+    let mut check = |fits: bool, mismatch| {
+        if !fits {
+            wrong.push(mismatch);
+        }
+    };
+    check(identity.platform.os.as_ref().is_none_or(|os| *os == target.platform.os), Mismatch::Os);
+    check(is_machine(identity, target), Mismatch::Machine);
+    check(identity.class == profile.class, Mismatch::Class);
+    check(identity.endianness == profile.endianness, Mismatch::Endianness);
+    check(fits_abi(identity, target), Mismatch::Abi);
+    if let (Some(has), Some(needs)) = (&profile.isa, &identity.isa) {
+        // A level that is not known is none that can be held against anything.
+        check(isa::includes(has, needs).unwrap_or(true), Mismatch::Isa);
+    }
+    if let Some(float) = identity.float_abi.as_deref().filter(|float| *float != "any") {
+        let accepted = &profile.float_abi;
+        check(accepted.is_empty() || accepted.iter().any(|known| known == float), Mismatch::FloatAbi);
+    }
+    check(!identity.features.iter().any(|feature| profile.excludes.contains(feature)), Mismatch::Feature);
+    wrong
+}
+
+fn is_machine(identity: &Identity, target: &Target) -> bool {
+    identity.machine.is_some_and(|machine| target.elf.machines.iter().any(|known| known == machine))
+}
+
+fn fits_abi(identity: &Identity, target: &Target) -> bool {
+    let accepted = &target.elf.abi;
+    accepted.is_empty() || identity.abi.as_ref().is_none_or(|abi| accepted.contains(abi))
+}
+
+/// The OCI architecture of a binary: that of a target with its machine, class and byte order, and its ABI too
+/// where several differ by nothing else.
+pub(super) fn architecture<'a>(identity: &Identity, catalogue: &'a Catalogue) -> Option<&'a str> {
+    let alike = |target: &&Target| {
+        target.routeros.is_none()
+            && is_machine(identity, target)
+            && identity.class == target.elf.class
+            && identity.endianness == target.elf.endianness
+    };
+    let targets = catalogue.targets().iter();
+    let mut exact = targets.filter(alike).filter(|target| fits_abi(identity, target));
+    exact.next().map(|target| target.platform.architecture.as_str())
+}

@@ -1,0 +1,260 @@
+//! A directory, read by several threads.
+//!
+//! Opening and reading small files dominates, so the work is shared by pieces of at most a few hundred files; each
+//! thread takes the piece that was added last, which keeps what the kernel has just read warm. Directories are
+//! reached by descriptors from the input down and symbolic links are never followed.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
+use rustix::io::Errno;
+
+use super::identify::{beneath, content};
+use super::{Content, Record, TreeError};
+use crate::elf::{Blocks, Reader};
+
+/// Files of one directory that are one piece of work.
+const PIECE: usize = 256;
+/// The first read of each file; see [`Reader::file_begun`].
+const FIRST: usize = 4096;
+
+/// Pseudo file systems of the kernel, which hold no programs and whose files may block: proc, sysfs, cgroup,
+/// cgroup2, debugfs, tracefs, securityfs, pstore, bpf, devpts, selinux, efivarfs, binfmt_misc, configfs, fusectl, mqueue.
+/// Source: `linux/magic.h`.
+const PSEUDO: &[u64] = &[
+    0x9fa0,
+    0x6265_6572,
+    0x0027_e0eb,
+    0x6367_7270,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0x6165_676c,
+    0xcafe_4a11,
+    0x1cd1,
+    0xf97c_ff8c,
+    0xde5e_81e4,
+    0x4249_4e4d,
+    0x6265_6570,
+    0x6573_5543,
+    0x1980_0202,
+];
+
+enum Work {
+    /// A directory, by its path beneath the input.
+    Directory(Vec<u8>),
+    /// Files of an open directory.
+    Files { directory: Arc<OwnedFd>, path: Arc<[u8]>, names: Vec<CString> },
+}
+
+#[derive(Default)]
+struct Queue {
+    work: Vec<Work>,
+    /// Threads that are at work, and may add more.
+    busy: usize,
+}
+
+struct Walk<'a> {
+    input: &'a Path,
+    root: OwnedFd,
+    device: u64,
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+pub(super) fn identify(input: &Path, threads: usize) -> Result<Vec<Record>, TreeError> {
+    let open = |err: Errno| TreeError::Open { path: input.into(), source: err.into() };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(input, flags, Mode::empty()).map_err(open)?;
+    let device = rustix::fs::fstat(&root).map_err(open)?.st_dev;
+    let queue = Queue { work: vec![Work::Directory(Vec::new())], busy: 0 };
+    let walk = Walk { input, root, device, queue: Mutex::new(queue), changed: Condvar::new() };
+    let mut records = Vec::new();
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.max(1)).map(|_| scope.spawn(|| walk.work())).collect();
+        records = walk.work();
+        for other in others {
+            // A thread that panicked is a bug; its panic goes on here.
+            records.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+    });
+    Ok(records)
+}
+
+impl Walk<'_> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes pieces of work until there are none and nobody can add any.
+    fn work(&self) -> Vec<Record> {
+        let mut records = Vec::new();
+        let mut blocks = Blocks::default();
+        let mut listing = Vec::with_capacity(1 << 15);
+        loop {
+            let mut queue = self.lock();
+            let work = loop {
+                if let Some(work) = queue.work.pop() {
+                    break work;
+                }
+                if queue.busy == 0 {
+                    self.changed.notify_all();
+                    return records;
+                }
+                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            };
+            queue.busy += 1;
+            drop(queue);
+            match work {
+                Work::Directory(path) => self.directory(path, &mut listing, &mut records),
+                Work::Files { directory, path, names } => {
+                    for name in names {
+                        self.file(&directory, &path, &name, &mut blocks, &mut records);
+                    }
+                }
+            }
+            let mut queue = self.lock();
+            queue.busy -= 1;
+            if queue.busy == 0 && queue.work.is_empty() {
+                self.changed.notify_all();
+            }
+        }
+    }
+
+    fn add(&self, work: impl IntoIterator<Item = Work>) {
+        self.lock().work.extend(work);
+        self.changed.notify_all();
+    }
+
+    fn record(&self, path: &[u8], content: Content) -> Record {
+        Record { path: beneath(self.input, "/", path).into(), content }
+    }
+
+    fn error(&self, path: &[u8], doing: &str, err: impl Into<std::io::Error>) -> Record {
+        let message = format!("{doing}: {}", err.into());
+        self.record(path, Content::Error { message })
+    }
+
+    fn directory(&self, path: Vec<u8>, listing: &mut Vec<u8>, records: &mut Vec<Record>) {
+        let directory = if path.is_empty() {
+            self.root.try_clone().map_err(Into::into)
+        } else {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(&self.root, path.as_slice(), flags, Mode::empty())
+                .map_err(std::io::Error::from)
+        };
+        let directory = match directory {
+            Ok(directory) => Arc::new(directory),
+            Err(err) => return records.push(self.error(&path, "the directory cannot be opened", err)),
+        };
+        if self.is_pseudo(&directory) {
+            return;
+        }
+        let path: Arc<[u8]> = path.into();
+        let mut directories = Vec::new();
+        let mut names = Vec::new();
+        let files = |names: &mut Vec<CString>| Work::Files {
+            directory: Arc::clone(&directory),
+            path: Arc::clone(&path),
+            names: std::mem::take(names),
+        };
+        listing.clear();
+        let mut entries = RawDir::new(directory.as_fd(), listing.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(err) => {
+                    records.push(self.error(&path, "the directory cannot be read", err));
+                    break;
+                }
+            };
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let mut kind = entry.file_type();
+            if kind == FileType::Unknown {
+                // Some file systems do not tell with the name.
+                kind = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)
+                    .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode));
+            }
+            match kind {
+                FileType::Directory => directories.push(Work::Directory(join(&path, name.to_bytes()))),
+                FileType::RegularFile => names.push(name.to_owned()),
+                _ => {}
+            }
+            if names.len() == PIECE {
+                self.add([files(&mut names)]);
+            }
+        }
+        if !names.is_empty() {
+            directories.push(files(&mut names));
+        }
+        self.add(directories);
+    }
+
+    /// Whether a directory is one of the kernel's own that is mounted beneath the input. One that was named
+    /// itself is read: whoever names /proc means it.
+    fn is_pseudo(&self, directory: &OwnedFd) -> bool {
+        let elsewhere = rustix::fs::fstat(directory).is_ok_and(|stat| stat.st_dev != self.device);
+        elsewhere && rustix::fs::fstatfs(directory).is_ok_and(|fs| PSEUDO.contains(&(fs.f_type as u64)))
+    }
+
+    fn file(
+        &self,
+        directory: &OwnedFd,
+        path: &[u8],
+        name: &CString,
+        blocks: &mut Blocks,
+        records: &mut Vec<Record>,
+    ) {
+        let path = || join(path, name.to_bytes());
+        // NONBLOCK: should a fifo have taken the file's place, opening it must not wait.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(err) => return records.push(self.error(&path(), "the file cannot be opened", err)),
+        };
+        let mut first = [0; FIRST];
+        let count = match rustix::io::pread(&file, &mut first, 0) {
+            Ok(count) => count,
+            Err(err) => return records.push(self.error(&path(), "the file cannot be read", err)),
+        };
+        // Most files are no programs, and their first bytes tell.
+        if !matches!(
+            first.get(..count.min(4)),
+            Some(
+                [0x7f, b'E', b'L', b'F']
+                    | [b'#', b'!', ..]
+                    | [b'M', b'Z', ..]
+                    | [0xca..=0xcf | 0xfe, 0xfa | 0xed | 0xfe, ..]
+            )
+        ) {
+            return;
+        }
+        let len = match rustix::fs::fstat(&file) {
+            Ok(stat) => u64::try_from(stat.st_size).unwrap_or(0),
+            Err(err) => return records.push(self.error(&path(), "the file cannot be read", err)),
+        };
+        // A short read of a longer file tells nothing of what follows, so it is not taken for the first block.
+        let first = if count == FIRST || count as u64 == len { &first[..count] } else { &[] };
+        match content(&mut Reader::file_begun(file.as_fd(), len, first, blocks)) {
+            Ok(Some(content)) => records.push(self.record(&path(), content)),
+            Ok(None) => {}
+            Err(err) => records.push(self.error(&path(), "the file cannot be read", err)),
+        }
+    }
+}
+
+fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut joined = Vec::with_capacity(path.len() + 1 + name.len());
+    joined.extend_from_slice(path);
+    if !path.is_empty() {
+        joined.push(b'/');
+    }
+    joined.extend_from_slice(name);
+    joined
+}
