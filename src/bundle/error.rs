@@ -80,6 +80,7 @@ pub enum BundleError {
 
 impl BundleError {
     /// What to do about it.
+    #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Dynamic { .. } => "only static programs can be bundled yet: link it with `-static` \

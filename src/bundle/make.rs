@@ -36,6 +36,7 @@ pub struct Bundle {
 
 impl Bundle {
     /// Whether the host needs an emulator for the program.
+    #[must_use]
     pub fn is_emulated(&self) -> bool {
         !self.host.runs_natively(&self.program.guest().name)
     }

@@ -52,6 +52,7 @@ impl Program {
     }
 
     /// The guest that runs it.
+    #[must_use]
     pub fn guest(&self) -> &'static Guest {
         self.guest
     }

@@ -48,7 +48,7 @@ pub(super) fn report(err: &anyhow::Error, failure: u8) -> ExitCode {
 /// What a container that could not be run gives: as docker.
 fn run_status(err: &SandboxError) -> u8 {
     match err {
-        SandboxError::NotFound { .. } => exit::NOT_FOUND,
+        SandboxError::NotFound { .. } | SandboxError::Interpreter { .. } => exit::NOT_FOUND,
         SandboxError::NotExecutable { .. } => exit::NOT_EXECUTABLE,
         SandboxError::Interrupted { signal } => u8::try_from(128 + signal).unwrap_or(exit::RUN_FAILURE),
         _ => exit::RUN_FAILURE,

@@ -27,6 +27,7 @@ pub enum ReferenceError {
 
 impl ReferenceError {
     /// What to do about it.
+    #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unsupported { .. } => Some(
@@ -131,14 +132,14 @@ pub enum ImageError {
 
 impl ImageError {
     /// What to do about it.
+    #[must_use]
     pub fn hint(&self) -> Option<String> {
         let list = |what: &str, present: &[String]| {
             (!present.is_empty()).then(|| format!("{what}: `{}`", present.join("`, `")))
         };
         match self {
-            Self::NoSuchName { present, .. } => list("it has", present),
             Self::Ambiguous { present, .. } => list("name one of them after a colon", present),
-            Self::Platform { present, .. } => list("it has", present),
+            Self::NoSuchName { present, .. } | Self::Platform { present, .. } => list("it has", present),
             Self::Digest { .. } => Some("the image is damaged; fetch or make it again".into()),
             Self::Layout { doing: "reading", .. } => {
                 Some("an OCI layout is a folder with `oci-layout`, `index.json` and `blobs`".into())

@@ -46,16 +46,19 @@ impl Image {
     }
 
     /// The manifest's digest, or the config's where the file holds no manifest: docker's image id.
+    #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
     /// The config.
+    #[must_use]
     pub fn config(&self) -> &ImageConfiguration {
         &self.config
     }
 
     /// The platform, as the config says.
+    #[must_use]
     pub fn platform(&self) -> Platform {
         Platform {
             os: self.config.os().to_string(),
@@ -66,6 +69,7 @@ impl Image {
     }
 
     /// The layers, the lowest first.
+    #[must_use]
     pub fn layers(&self) -> &[LayerInfo] {
         &self.layers
     }

@@ -1,6 +1,7 @@
 //! Times as images carry them.
 
 /// `seconds` since 1970 as RFC 3339 in UTC: `1970-01-01T00:00:00Z`.
+#[must_use]
 pub fn rfc3339(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let (mut year, mut day) = (1970_u64, days);

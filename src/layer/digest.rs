@@ -19,11 +19,13 @@ pub struct ParseDigestError {
 
 impl Digest {
     /// The digest of `bytes`.
+    #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
     /// The 64 hexadecimal digits.
+    #[must_use]
     pub fn hex(&self) -> String {
         use fmt::Write as _;
         let mut text = String::with_capacity(64);

@@ -82,6 +82,7 @@ pub enum LayerError {
 
 impl LayerError {
     /// What to do about it.
+    #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Name { .. } | Self::HardLink { .. } => {

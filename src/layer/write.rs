@@ -59,6 +59,7 @@ pub struct LayerWriter {
 
 impl LayerWriter {
     /// A writer that gives every file `time`, in seconds since 1970.
+    #[must_use]
     pub fn new(time: u64, compression: Compression) -> Self {
         Self { time, compression }
     }

@@ -68,6 +68,16 @@ pub enum SandboxError {
         #[source]
         source: io::Error,
     },
+    /// The program is there, and what should run it is not: a script's interpreter, a dynamic program's loader, or
+    /// the emulator of one of the host's handlers.
+    #[error("`{program}`, which is there, needs an interpreter that is not")]
+    Interpreter {
+        /// The path in the container.
+        program: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The program is there and does not run.
     #[error("the program `{program}` cannot be executed")]
     NotExecutable {
@@ -96,6 +106,7 @@ pub enum SandboxError {
 
 impl SandboxError {
     /// What to do about it.
+    #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::UserNamespace { .. } => user_namespace_hint(),
@@ -104,9 +115,7 @@ impl SandboxError {
                  without, through the emulator in the image"
                 .into(),
             Self::NotFound { .. } => {
-                "give a program as an argument after the image, or another with `--entrypoint`; a program whose own \
-                 interpreter is missing is reported this way too"
-                    .into()
+                "give a program as an argument after the image, or another with `--entrypoint`".into()
             }
             Self::NotExecutable { source, .. }
                 if source.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) =>
@@ -114,6 +123,7 @@ impl SandboxError {
                 "it is for another CPU, or a script without `#!`; `polyarch inspect` says which".into()
             }
             Self::NotExecutable { .. } => "`chmod +x` the program before the image is made".into(),
+            Self::Interpreter { .. } => "`polyarch inspect` of the program shows what it needs".into(),
             Self::NoProgram => "give one after the image, as in `polyarch run IMAGE PROGRAM`".into(),
             Self::User { .. } => {
                 "users other than root need `/etc/subuid`, which is not supported yet; make an image whose user is `0`"
@@ -157,6 +167,7 @@ impl From<Failure> for SandboxError {
             Step::Start => return Self::Start { source },
             Step::Find | Step::Execute if not_found => return Self::NotFound { program: subject, source },
             Step::Find | Step::Execute => return Self::NotExecutable { program: subject, source },
+            Step::Interpreter => return Self::Interpreter { program: subject, source },
             Step::IdMap => "writing",
             Step::Namespaces => "making the namespaces",
             Step::Mount => "mounting",

@@ -58,11 +58,13 @@ impl Folder {
     }
 
     /// The folder itself.
+    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// The container's root file system.
+    #[must_use]
     pub fn root(&self) -> PathBuf {
         self.path.join("root")
     }

@@ -40,8 +40,8 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
     }
 
     identity::drop_privileges().map_err(Step::Identity.on("capabilities"))?;
-    let cwd = enter_cwd(&plan.process.cwd)?;
-    Err(program::execute(&plan.process, &cwd))
+    enter_cwd(&plan.process.cwd)?;
+    Err(program::execute(&plan.process))
 }
 
 /// The host's emulator of `handler`, where it is one of the host.
@@ -106,9 +106,8 @@ fn register_one(handler: &Handler, interpreter: PathBuf) -> Result<(), Failure> 
 }
 
 /// Goes to the working directory, made where it is missing as docker does.
-fn enter_cwd(cwd: &OsStr) -> Result<PathBuf, Failure> {
+fn enter_cwd(cwd: &OsStr) -> Result<(), Failure> {
     let cwd = if cwd.is_empty() { Path::new("/") } else { Path::new(cwd) };
     fs::create_dir_all(cwd).map_err(Step::WorkingDirectory.io(cwd))?;
-    rustix::process::chdir(cwd).map_err(Step::WorkingDirectory.on(cwd))?;
-    Ok(cwd.to_owned())
+    rustix::process::chdir(cwd).map_err(Step::WorkingDirectory.on(cwd))
 }

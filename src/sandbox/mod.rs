@@ -45,6 +45,7 @@ const FAILED: u8 = 125;
 
 /// Does the part of this process in a container that is being started, where `args` (the program's name
 /// first) say that it has one; it gives what to exit with. Anything else is `None`: an ordinary start.
+#[must_use]
 pub fn enter(args: &[OsString]) -> Option<ExitCode> {
     let role = args.get(1)?;
     let inner = role == handoff::INNER;

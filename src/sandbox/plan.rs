@@ -91,6 +91,7 @@ pub(super) enum Step {
     WorkingDirectory,
     Find,
     Execute,
+    Interpreter,
     Start,
     Handoff,
 }

@@ -1,12 +1,13 @@
 //! Finding the container's program and becoming it.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString, c_char};
 use std::fs;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rustix::fs::Access;
 use rustix::io::Errno;
@@ -20,8 +21,8 @@ pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 const PASSWD_LIMIT: u64 = 1 << 20;
 
 /// Becomes the program. Returns only the reason why it could not.
-pub(super) fn execute(process: &Process, cwd: &Path) -> Failure {
-    let Some((name, args)) = process.args.split_first() else {
+pub(super) fn execute(process: &Process) -> Failure {
+    let Some(name) = process.args.first() else {
         return Step::Find.on("")(Errno::NOENT);
     };
     let search = variable(process, "PATH").unwrap_or_else(|| OsStr::new(PATH));
@@ -29,14 +30,44 @@ pub(super) fn execute(process: &Process, cwd: &Path) -> Failure {
         Ok(path) => path,
         Err(errno) => return Step::Find.on(name)(errno),
     };
-    let mut command = Command::new(&path);
-    command.arg0(name).args(args).current_dir(cwd).env_clear();
-    command.envs(process.env.iter().map(|(name, value)| (name, value)));
+    let mut env = process.env.clone();
     if variable(process, "HOME").is_none() {
-        command.env("HOME", home());
+        env.push(("HOME".into(), home()));
     }
-    let err = command.exec();
-    Step::Execute.io(&path)(err)
+    let err = execve(&path, &process.args, &env);
+    let interpreter_is_missing = err.kind() == io::ErrorKind::NotFound && path.exists();
+    let step = if interpreter_is_missing { Step::Interpreter } else { Step::Execute };
+    step.io(&path)(err)
+}
+
+/// Becomes the program at `path`. Returns only the reason why it could not.
+///
+/// [`std::process::Command`] would have a file that the kernel knows nothing of run by a shell.
+fn execve(path: &Path, args: &[OsString], env: &[(OsString, OsString)]) -> io::Error {
+    let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| io::Error::from(Errno::INVAL));
+    let prepared = || {
+        let args = args.iter().map(|arg| text(arg.as_bytes())).collect::<Result<Vec<_>, _>>()?;
+        let env = env.iter().map(|(name, value)| text(&[name.as_bytes(), b"=", value.as_bytes()].concat()));
+        let env = env.collect::<Result<Vec<_>, _>>()?;
+        // Rust programs ignore it, which would pass on to the program; a handler does not.
+        signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::new(AtomicBool::new(false)))?;
+        io::Result::Ok((text(path.as_os_str().as_bytes())?, args, env))
+    };
+    let (path, args, env) = match prepared() {
+        Ok(prepared) => prepared,
+        Err(err) => return err,
+    };
+    let pointers = |texts: &[CString]| {
+        texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect::<Vec<*const c_char>>()
+    };
+    let (arg_pointers, env_pointers) = (pointers(&args), pointers(&env));
+    #[expect(unsafe_code, reason = "no safe way to execute a program leaves out the shell")]
+    // SAFETY: all three are NUL-terminated texts, the latter two in lists that end with a null pointer, and they
+    // live until the call returns, which it does only if it failed.
+    unsafe {
+        libc::execve(path.as_ptr(), arg_pointers.as_ptr(), env_pointers.as_ptr());
+    }
+    io::Error::last_os_error()
 }
 
 fn variable<'a>(process: &'a Process, name: &str) -> Option<&'a OsStr> {

@@ -64,6 +64,7 @@ impl Signals {
     }
 
     /// The signal that asked this program to end.
+    #[must_use]
     pub fn interrupted(&self) -> Option<i32> {
         locked(&self.state).deadly
     }

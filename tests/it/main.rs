@@ -4,12 +4,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod bundle;
 mod debian;
 mod emulator;
 mod facts;
 mod house;
 mod inspect;
+mod layer;
 mod readelf;
 mod rules;
+mod run;
 mod support;
 mod target;
