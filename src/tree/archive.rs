@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use tar::EntryType;
 
 use super::identify::{beneath, content};
+use super::sparse::Sparse;
 use super::{Content, Record};
 use crate::elf::{Blocks, Reader};
 
@@ -21,6 +22,8 @@ use crate::elf::{Blocks, Reader};
 pub(super) const BLOCK: usize = 512;
 /// The largest member that is kept in memory, in bytes.
 const KEPT: u64 = 16 << 20;
+/// The largest member that is read at all, in bytes: a sparse one of a few bytes can claim any size.
+const MOST_SPILLED: u64 = 4 << 30;
 /// Bytes that go from the decompressing thread in one piece, and pieces that wait.
 const PIECE: usize = 1 << 18;
 const PIECES: usize = 8;
@@ -197,96 +200,87 @@ impl Members<'_> {
         };
         self.add(name, Ok(Some(content)));
     }
-
-    fn damage(&mut self, err: &io::Error) {
-        let message = format!("the archive breaks off: {err}");
-        self.records.push(Record::error(self.input, message));
-    }
 }
 
 fn is_file(kind: EntryType) -> bool {
     matches!(kind, EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse)
 }
 
-fn members(input: &Path, from: impl Read) -> Vec<Record> {
-    let mut found = Members { input, records: Vec::new(), by_name: HashMap::new() };
-    let mut archive = tar::Archive::new(from);
-    let entries = match archive.entries() {
-        Ok(entries) => entries,
-        Err(err) => {
-            found.damage(&err);
-            return found.records;
+impl Members<'_> {
+    /// Goes through an archive. `read` tells what a member that is a file is; its error is damage that ends the archive.
+    fn of<R: Read>(
+        input: &Path,
+        entries: io::Result<tar::Entries<'_, R>>,
+        mut read: impl FnMut(&mut tar::Entry<'_, R>) -> io::Result<io::Result<Option<Content>>>,
+    ) -> Vec<Record> {
+        let mut found = Members { input, records: Vec::new(), by_name: HashMap::new() };
+        if let Err(err) = found.each(entries, &mut read) {
+            found.records.push(Record::error(input, format!("the archive breaks off: {err}")));
         }
-    };
-    for entry in entries.take(MOST_MEMBERS) {
-        let mut entry = match entry {
-            Ok(entry) => entry,
-            Err(err) => {
-                found.damage(&err);
-                break;
-            }
-        };
-        let name = entry.path_bytes().into_owned();
-        match entry.header().entry_type() {
-            EntryType::Link => {
-                if let Some(to) = entry.link_name_bytes() {
-                    found.link(&name, &to);
-                }
-            }
-            kind if is_file(kind) => {
-                let len = entry.size();
-                found.add(&name, with_reader(&mut entry, Some(len), content).and_then(|content| content));
-            }
-            _ => {}
-        }
+        found.records
     }
-    found.records
+
+    fn each<R: Read>(
+        &mut self,
+        entries: io::Result<tar::Entries<'_, R>>,
+        read: &mut impl FnMut(&mut tar::Entry<'_, R>) -> io::Result<io::Result<Option<Content>>>,
+    ) -> io::Result<()> {
+        for entry in entries?.take(MOST_MEMBERS) {
+            let mut entry = entry?;
+            let mut name = entry.path_bytes().into_owned();
+            match entry.header().entry_type() {
+                EntryType::Link => {
+                    if let Some(to) = entry.link_name_bytes() {
+                        self.link(&name, &to);
+                    }
+                }
+                kind if is_file(kind) => {
+                    let content = match Sparse::of(&mut entry) {
+                        Ok(None) => read(&mut entry)?,
+                        Ok(Some(mut sparse)) => {
+                            name = sparse.name.take().unwrap_or(name);
+                            let len = sparse.len;
+                            with_reader(sparse.reader(entry), Some(len), content).and_then(|content| content)
+                        }
+                        Err(err) => Err(err),
+                    };
+                    self.add(&name, content);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The programs of a tar stream.
+fn members(input: &Path, from: impl Read) -> Vec<Record> {
+    let mut archive = tar::Archive::new(from);
+    Members::of(input, archive.entries(), |entry| Ok(buffered(entry)))
 }
 
 /// The programs of a plain tar file, read where they stand.
 pub(super) fn identify_plain(input: &Path, file: &File) -> Vec<Record> {
-    let mut found = Members { input, records: Vec::new(), by_name: HashMap::new() };
     let mut blocks = Blocks::default();
     let mut archive = tar::Archive::new(file);
-    let entries = match archive.entries_with_seek() {
-        Ok(entries) => entries,
-        Err(err) => {
-            found.damage(&err);
-            return found.records;
-        }
-    };
     // Skipping goes past the end without a word, so a member that is cut off is noticed here.
     let total = file.metadata().map_or(u64::MAX, |metadata| metadata.len());
-    for entry in entries.take(MOST_MEMBERS) {
-        let mut entry = match entry {
-            Ok(entry) => entry,
-            Err(err) => {
-                found.damage(&err);
-                break;
-            }
-        };
-        let name = entry.path_bytes().into_owned();
+    Members::of(input, archive.entries_with_seek(), |entry| {
         let (start, len) = (entry.raw_file_position(), entry.size());
-        match entry.header().entry_type() {
-            EntryType::Link => {
-                if let Some(to) = entry.link_name_bytes() {
-                    found.link(&name, &to);
-                }
-            }
-            EntryType::GNUSparse => {
-                found.add(&name, with_reader(&mut entry, Some(len), content).and_then(|content| content));
-            }
-            kind if is_file(kind) => {
-                if start.checked_add(len).is_none_or(|end| end > total) {
-                    found.damage(&io::Error::new(io::ErrorKind::UnexpectedEof, "a member is cut short"));
-                    break;
-                }
-                found.add(&name, content(&mut Reader::file(file.as_fd(), start, len, &mut blocks)));
-            }
-            _ => {}
+        if entry.header().entry_type() == EntryType::GNUSparse {
+            return Ok(buffered(entry));
         }
-    }
-    found.records
+        if start.checked_add(len).is_none_or(|end| end > total) {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a member is cut short"));
+        }
+        Ok(content(&mut Reader::file(file.as_fd(), start, len, &mut blocks)))
+    })
+}
+
+/// What a member is that is read as it comes.
+fn buffered(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Content>> {
+    let len = entry.size();
+    with_reader(entry, Some(len), content).and_then(|content| content)
 }
 
 /// Calls `then` with a reader of what `from` gives: of its start only where that is no ELF file.
@@ -312,8 +306,11 @@ pub(super) fn with_reader<T>(
     }
     let mut file = tempfile::tempfile()?;
     file.write_all(&kept)?;
-    let total = kept.len() as u64 + io::copy(&mut from, &mut file)?;
+    let total = kept.len() as u64 + io::copy(&mut from.take(MOST_SPILLED), &mut file)?;
     drop(kept);
+    if total > MOST_SPILLED {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the member is larger than 4 GiB"));
+    }
     check(len, total)?;
     let mut blocks = Blocks::default();
     Ok(then(&mut Reader::file(file.as_fd(), 0, total, &mut blocks)))

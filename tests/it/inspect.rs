@@ -306,7 +306,10 @@ fn archives_give_what_the_directory_gives() {
     cx.file(&format!("d/{0}/{0}/arm64", "long".repeat(20)), Header::aarch64().bytes());
     cx.file("d/run.sh", "#!/bin/sh\n");
     cx.file("d/text", "words");
-    cx.file("d/big", [Header::mips().bytes(), vec![0; 1 << 20]].concat());
+    // A program with a hole behind its first block, and something at its end.
+    let holey = std::fs::File::create(cx.path("d/holey")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&holey, &Header::mips().bytes(), 0).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&holey, b"end", 3 << 20).unwrap();
     std::fs::copy("/bin/true", cx.path("d/true")).unwrap();
     std::fs::hard_link(cx.path("d/true"), cx.path("d/zz-true")).unwrap();
     let strip = |rows: Vec<Value>, prefix: &str| -> Vec<Value> {
@@ -324,6 +327,8 @@ fn archives_give_what_the_directory_gives() {
         ("gnu.tar", &["--format=gnu"][..]),
         ("pax.tar", &["--format=pax"]),
         ("sparse.tar", &["--format=pax", "--sparse"]),
+        ("sparse-0.0.tar", &["--format=pax", "--sparse-version=0.0"]),
+        ("sparse-0.1.tar", &["--format=pax", "--sparse-version=0.1"]),
         ("old-sparse.tar", &["--format=gnu", "--sparse"]),
         ("ustar.tar", &["--format=ustar"]),
         ("a.tar.gz", &["-z"]),
@@ -331,6 +336,9 @@ fn archives_give_what_the_directory_gives() {
         ("a.tar.xz", &["-J"]),
     ] {
         tar(&cx, name, "d", options);
+        let is_sparse = name.contains("sparse");
+        let len = std::fs::metadata(cx.path(name)).unwrap().len();
+        assert_eq!(is_sparse || name.contains(".tar."), len < 3 << 20, "{name} has {len} bytes");
         assert_eq!(strip(json(&cx, &[name]), &format!("{name}!/")), expected, "{name}");
         // The same as a stream.
         let mut child = cx
