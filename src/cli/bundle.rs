@@ -46,8 +46,8 @@ pub(super) struct Args {
     workdir: Option<String>,
 
     /// Arguments that the program gets when the image is run without any
-    #[arg(last = true)]
-    args: Vec<String>,
+    #[arg(last = true, value_name = "ARGS")]
+    cmd: Vec<String>,
 }
 
 impl Args {
@@ -63,7 +63,7 @@ impl Args {
             host: host.clone(),
             emulator: None,
             target,
-            args: self.args,
+            args: self.cmd,
             env: self.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
             workdir: self.workdir,
             time: epoch()?,
