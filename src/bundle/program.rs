@@ -73,13 +73,12 @@ fn check_static(path: &Path, file: &File) -> Result<(), BundleError> {
     if let Some(interpreter) = identity.interpreter {
         return Err(BundleError::Dynamic { path: path.into(), interpreter });
     }
-    match identity.linkage {
-        Some("static" | "static-pie") if identity.alignment.is_some() => {}
-        _ => return Err(not("it is an ELF file, and no executable".into())),
-    }
     // A program whose parts lie beyond its end would only fail where it is run.
-    match identity.problems.first() {
-        Some(problem) => Err(not(problem.clone())),
-        None => Ok(()),
+    if let Some(problem) = identity.problems.first() {
+        return Err(not(problem.clone()));
+    }
+    match identity.linkage {
+        Some("static" | "static-pie") if identity.alignment.is_some() => Ok(()),
+        _ => Err(not("it is an ELF file, and no executable".into())),
     }
 }

@@ -47,7 +47,7 @@ pub(super) struct Args {
 
     /// Arguments that the program gets when the image is run without any
     #[arg(last = true, value_name = "ARGS")]
-    cmd: Vec<String>,
+    arguments: Vec<String>,
 }
 
 impl Args {
@@ -63,7 +63,7 @@ impl Args {
             host: host.clone(),
             emulator: None,
             target,
-            args: self.cmd,
+            args: self.arguments,
             env: self.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
             workdir: self.workdir,
             time: epoch()?,

@@ -7,8 +7,6 @@ use std::process::ExitCode;
 pub(super) enum ExitStatus {
     /// 0: done, or nothing found.
     Success,
-    /// 1: a check or a comparison found something.
-    Found,
     /// 2: wrong usage, bad input or a failure.
     Failure,
     /// What a program that we ran ended with: its own status, or 128 plus the signal's number.
@@ -28,7 +26,6 @@ impl From<ExitStatus> for ExitCode {
     fn from(status: ExitStatus) -> Self {
         Self::from(match status {
             ExitStatus::Success => 0,
-            ExitStatus::Found => 1,
             ExitStatus::Failure => FAILURE,
             ExitStatus::External(status) => status,
         })

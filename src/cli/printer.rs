@@ -42,22 +42,12 @@ impl Printer {
     }
 
     /// Standard output, buffered; colours are dropped where they are not wanted (`NO_COLOR`, no terminal).
+    #[expect(
+        clippy::unused_self,
+        reason = "a verb has no other way to print than the printer that it is given"
+    )]
     pub(super) fn stdout(self) -> io::BufWriter<anstream::AutoStream<io::StdoutLock<'static>>> {
         io::BufWriter::with_capacity(1 << 16, anstream::AutoStream::auto(io::stdout().lock()))
-    }
-
-    /// `warning: MESSAGE` on standard error.
-    pub(super) fn warn(self, message: impl Display) {
-        if self.verbosity > Verbosity::Quiet {
-            line(format_args!("{WARNING}warning{WARNING:#}: {message}"));
-        }
-    }
-
-    /// A line of information on standard error.
-    pub(super) fn info(self, message: impl Display) {
-        if self.verbosity > Verbosity::Quiet {
-            line(message);
-        }
     }
 
     /// A line for `-v` on standard error.
@@ -65,11 +55,6 @@ impl Printer {
         if self.verbosity >= Verbosity::Verbose {
             line(message);
         }
-    }
-
-    /// Whether `-v` was given.
-    pub(super) fn is_verbose(self) -> bool {
-        self.verbosity >= Verbosity::Verbose
     }
 }
 

@@ -139,7 +139,7 @@ impl Layout {
                 "{what} ({len} bytes at {offset:#x}) lies beyond the end of the file ({total} bytes)"
             )),
             ReadError::TooLarge => {
-                self.problem(format!("{what} ({len} bytes at {offset:#x}) is too large to be true"))
+                self.problem(format!("{what} ({len} bytes at {offset:#x}) is too large to be true"));
             }
         }
         Ok(())
@@ -279,9 +279,12 @@ fn header(file: &mut Reader<'_>) -> Result<(Header, Ctx), ElfError> {
         ReadError::Io(source) => ElfError::Read { what: "the ELF header".into(), source },
         ReadError::Beyond | ReadError::TooLarge => ElfError::Truncated { len: total },
     };
-    let ident = file.bytes(0, 16).map_err(read)?.into_owned();
+    let ident = file.bytes(0, total.min(16)).map_err(read)?.into_owned();
     if !ident.starts_with(b"\x7fELF") {
         return Err(ElfError::NotElf);
+    }
+    if ident.len() < 16 {
+        return Err(ElfError::Truncated { len: total });
     }
     let (container, size) = match ident[header::EI_CLASS] {
         header::ELFCLASS32 => (Container::Little, header32::SIZEOF_EHDR),

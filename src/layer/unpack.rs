@@ -105,22 +105,24 @@ impl Unpacker {
         };
         let plain = decompressed(layer).map_err(read_error)?;
         let mut digested = DigestReader::new(Metered { inner: plain, meter: self.meter.clone() });
-        let mut archive = tar::Archive::new(&mut digested);
-        self.meter.expect_records();
-        for entry in archive.entries().map_err(read_error)? {
-            let mut entry = entry.map_err(read_error)?;
-            if stop() {
-                return Err(LayerError::Stopped);
-            }
-            self.entries += 1;
-            if self.entries > self.limits.entries {
-                return Err(LayerError::Limit { what: "entries", limit: self.limits.entries });
-            }
-            self.meter.expect_content();
-            self.entry(&mut entry)?;
-            // What is left of it is skipped here, as content.
-            io::copy(&mut entry, &mut io::sink()).map_err(read_error)?;
+        {
+            let mut archive = tar::Archive::new(&mut digested);
             self.meter.expect_records();
+            for entry in archive.entries().map_err(read_error)? {
+                let mut entry = entry.map_err(read_error)?;
+                if stop() {
+                    return Err(LayerError::Stopped);
+                }
+                self.entries += 1;
+                if self.entries > self.limits.entries {
+                    return Err(LayerError::Limit { what: "entries", limit: self.limits.entries });
+                }
+                self.meter.expect_content();
+                self.entry(&mut entry)?;
+                // What is left of it is skipped here, as content.
+                io::copy(&mut entry, &mut io::sink()).map_err(read_error)?;
+                self.meter.expect_records();
+            }
         }
         // The digest covers what follows the end mark too.
         self.meter.expect_content();

@@ -126,7 +126,7 @@ mod tests {
         let alive = Folder::new(parent.path()).unwrap();
         let dead = parent.path().join("dead");
         fs::create_dir_all(dead.join("root/closed/inner")).unwrap();
-        fs::set_permissions(dead.join("root/closed"), Permissions::from_mode(0o000)).unwrap();
+        fs::set_permissions(dead.join("root/closed"), Permissions::from_mode(0o0)).unwrap();
         let another = Folder::new(parent.path()).unwrap();
         assert!(alive.root().is_dir() && another.root().is_dir());
         assert!(!dead.exists());

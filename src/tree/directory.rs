@@ -140,7 +140,7 @@ impl Walk<'_> {
 
     fn directory(&self, path: Vec<u8>, listing: &mut Vec<u8>, records: &mut Vec<Record>) {
         let directory = if path.is_empty() {
-            self.root.try_clone().map_err(Into::into)
+            self.root.try_clone()
         } else {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             rustix::fs::openat(&self.root, path.as_slice(), flags, Mode::empty())
@@ -200,7 +200,8 @@ impl Walk<'_> {
     /// itself is read: whoever names /proc means it.
     fn is_pseudo(&self, directory: &OwnedFd) -> bool {
         let elsewhere = rustix::fs::fstat(directory).is_ok_and(|stat| stat.st_dev != self.device);
-        elsewhere && rustix::fs::fstatfs(directory).is_ok_and(|fs| PSEUDO.contains(&(fs.f_type as u64)))
+        elsewhere
+            && rustix::fs::fstatfs(directory).is_ok_and(|fs| PSEUDO.contains(&fs.f_type.cast_unsigned()))
     }
 
     fn file(

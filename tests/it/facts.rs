@@ -1,7 +1,6 @@
 //! What compilers promise, as `inspect` reads it from what they make: each case is compiled here.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
 

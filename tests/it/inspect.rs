@@ -153,12 +153,15 @@ fn patched(bytes: &[u8], at: usize, with: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// Bytes to put at offsets.
+type Patches = &'static [(usize, &'static [u8])];
+
 #[test]
 fn tables_that_lie_become_problems_of_the_row() {
     let cx = Cx::new();
     let good = Header::mips().bytes();
     // Offsets of the 32-bit header: phoff 28, shoff 32, phentsize 42, phnum 44, shentsize 46, shnum 48, shstrndx 50.
-    let cases: &[(&str, &[(usize, &[u8])], &str)] = &[
+    let cases: &[(&str, Patches, &str)] = &[
         ("phoff", &[(28, &[0x7f, 0, 0, 0]), (42, &[0, 32, 0, 1])], "program header table"),
         ("shoff", &[(32, &[0x7f, 0, 0, 0]), (46, &[0, 40, 0, 1])], "section header table"),
         ("phentsize", &[(28, &[0, 0, 0, 52]), (42, &[0, 1, 0, 1])], "program header is said to have 1 bytes"),

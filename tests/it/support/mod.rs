@@ -1,43 +1,43 @@
 //! What the tests share: a place of their own for each, and the program run in it.
 
-pub mod archive;
-pub mod cc;
-pub mod deb;
-pub mod elf;
-pub mod http;
-pub mod probe;
+pub(crate) mod archive;
+pub(crate) mod cc;
+pub(crate) mod deb;
+pub(crate) mod elf;
+pub(crate) mod http;
+pub(crate) mod probe;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A test's own folder, home and environment. All of it goes when the test ends.
-pub struct Cx {
+pub(crate) struct Cx {
     dir: tempfile::TempDir,
 }
 
 /// What a run of the program printed, and how it ended.
 #[derive(Debug)]
-pub struct Ran {
-    pub status: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) status: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Cx {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let cx = Self { dir: tempfile::tempdir().expect("a temporary folder can be made") };
         std::fs::create_dir_all(cx.path("home")).unwrap();
         cx
     }
 
     /// `name` in the test's folder.
-    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Writes a file, with its parents.
-    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, content).unwrap();
@@ -45,14 +45,14 @@ impl Cx {
     }
 
     /// The program, to be run in the test's folder with a home of its own and nothing else of this machine's environment.
-    pub fn polyarch(&self) -> Command {
+    pub(crate) fn polyarch(&self) -> Command {
         let mut command = self.command(env!("CARGO_BIN_EXE_polyarch"));
         command.env("SOURCE_DATE_EPOCH", "1700000000");
         command
     }
 
     /// Any program, in the same surroundings.
-    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
             .current_dir(self.dir.path())
@@ -65,7 +65,7 @@ impl Cx {
     }
 
     /// Any program, run by a user without any rights who may enter the test's folder.
-    pub fn as_nobody(&self, program: impl AsRef<OsStr>) -> Command {
+    pub(crate) fn as_nobody(&self, program: impl AsRef<OsStr>) -> Command {
         let open = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o777);
         std::fs::set_permissions(self.dir.path(), open.clone()).unwrap();
         std::fs::set_permissions(self.path("home"), open).unwrap();
@@ -78,13 +78,13 @@ impl Cx {
     }
 
     /// Runs the program with `args`.
-    pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ran {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ran {
         ran(self.polyarch().args(args))
     }
 }
 
 /// Runs `command` to its end.
-pub fn ran(command: &mut Command) -> Ran {
+pub(crate) fn ran(command: &mut Command) -> Ran {
     let Output { status, stdout, stderr } =
         command.output().unwrap_or_else(|err| panic!("{command:?}: {err}"));
     Ran {
@@ -98,14 +98,14 @@ pub fn ran(command: &mut Command) -> Ran {
 impl Ran {
     /// The standard output, if the run ended well.
     #[track_caller]
-    pub fn success(self) -> String {
+    pub(crate) fn success(self) -> String {
         assert_eq!(self.status, 0, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self.stdout
     }
 
     /// The standard error, if the run ended with `status`.
     #[track_caller]
-    pub fn failure(self, status: i32) -> String {
+    pub(crate) fn failure(self, status: i32) -> String {
         assert_eq!(self.status, status, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self.stderr
     }
