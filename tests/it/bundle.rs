@@ -191,7 +191,7 @@ fn what_cannot_be_bundled_is_refused_and_leaves_nothing() {
     fs::copy(dynamic, cx.path("dynamic")).unwrap();
     fs::copy(object, cx.path("object")).unwrap();
     probe(&cx, MIPS, "probe");
-    cx.file("text", "#!/bin/sh\n");
+    cx.file("text", format!("#!/bin/sh\n{}", "true\n".repeat(20)));
     cx.file("short", "\x7fELF");
     let whole = fs::read(cx.path("probe")).unwrap();
     cx.file("cut", &whole[..60]);

@@ -171,6 +171,23 @@ fn standard_input_and_output_pass_unbroken() {
 }
 
 #[test]
+fn a_reader_that_leaves_ends_the_program_as_it_would_outside() {
+    let cx = Cx::new();
+    let image = bundle(&cx, NATIVE, "probe");
+    // Nobody reads: the program's own way with a broken pipe counts, and none that it inherits from us.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut child =
+        cx.polyarch().args(["run", &image, "cat", "/proc/self/status"]).stdout(writer).spawn().unwrap();
+    // SIGPIPE is discarded for a container's first process, so its write fails.
+    assert_eq!(child.wait().unwrap().code(), Some(9));
+    let out = cx.run(["run", &image, "cat", "/proc/self/status"]).success();
+    let ignored = out.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+    assert_eq!(ignored & (1 << 12), 0, "SIGPIPE is not ignored in the container");
+}
+
+#[test]
 fn signals_reach_the_program_and_end_one_that_has_no_handler() {
     use rustix::process::Signal;
     let cx = Cx::new();
