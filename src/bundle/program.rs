@@ -74,8 +74,8 @@ fn check_static(path: &Path, file: &File) -> Result<(), BundleError> {
         return Err(BundleError::Dynamic { path: path.into(), interpreter });
     }
     // A program whose parts lie beyond its end would only fail where it is run.
-    if let Some(problem) = identity.problems.first() {
-        return Err(not(problem.clone()));
+    if !identity.is_loadable {
+        return Err(not(identity.problems.join("; ")));
     }
     match identity.linkage {
         Some("static" | "static-pie") if identity.alignment.is_some() => Ok(()),

@@ -73,6 +73,10 @@ pub struct Identity {
     pub problems: Vec<String>,
     /// The largest alignment of a loaded segment, in bytes: the largest page that it can be mapped with.
     pub alignment: Option<u64>,
+    /// Whether its program headers and all loaded segments lie within the file: damage elsewhere does not keep a
+    /// kernel from running it.
+    #[serde(skip)]
+    pub is_loadable: bool,
     /// The versions of symbols that are needed, by library.
     #[serde(skip)]
     pub versions: Vec<(String, Vec<String>)>,
@@ -243,6 +247,7 @@ impl Identity {
             platform: PlatformFact { os, ..PlatformFact::default() },
             targets: Vec::new(),
             evidence: draft.evidence,
+            is_loadable: layout.is_loadable,
             problems: layout.problems,
             alignment,
             versions: dynamic.versions,

@@ -28,6 +28,8 @@ pub(super) struct Layout {
     names: Vec<u8>,
     /// What is wrong with the file, short of making it unreadable.
     pub(super) problems: Vec<String>,
+    /// Whether all that a kernel loads of it is there.
+    pub(super) is_loadable: bool,
 }
 
 impl Layout {
@@ -40,10 +42,13 @@ impl Layout {
             sections: Vec::new(),
             names: Vec::new(),
             problems: Vec::new(),
+            is_loadable: true,
         };
         let sections = layout.read_sections(file)?;
         layout.sections = sections;
+        let before = layout.problems.len();
         let segments = layout.read_segments(file)?;
+        layout.is_loadable = layout.problems.len() == before;
         layout.segments = segments;
         layout.check_overlap();
         layout.read_names(file)?;

@@ -55,7 +55,7 @@ fn fits(identity: &Identity, profile: &Profile) -> Result<(), Unfit> {
             found: describe(&found, identity.class, identity.endianness),
         });
     }
-    if !identity.problems.is_empty() {
+    if !identity.is_loadable {
         return Err(Unfit::NotElf);
     }
     if let Some(interpreter) = &identity.interpreter {
