@@ -24,6 +24,9 @@ pub(super) fn shown(text: impl AsRef<OsStr>) -> String {
     })
 }
 
+/// The widest that a column is made, in cells: one long path must not push all others off the screen.
+const WIDEST: usize = 80;
+
 /// Prints `rows` under `head`, in columns two spaces apart, each line behind `indent`. The last column is not filled up.
 pub(super) fn print(
     out: &mut impl Write,
@@ -34,7 +37,7 @@ pub(super) fn print(
     let mut widths: Vec<usize> = head.iter().map(|text| text.width()).collect();
     for row in rows {
         for (width, text) in widths.iter_mut().zip(row) {
-            *width = (*width).max(text.width());
+            *width = (*width).max(text.width().min(WIDEST));
         }
     }
     write!(out, "{HEADING}")?;
@@ -49,7 +52,9 @@ fn line(out: &mut impl Write, indent: &str, widths: &[usize], row: &[impl AsRef<
         let text = text.as_ref();
         write!(out, "{}{text}", if index == 0 { indent } else { "  " })?;
         if index < last {
-            write!(out, "{:1$}", "", width.saturating_sub(text.width()))?;
+            for _ in text.width()..*width {
+                write!(out, " ")?;
+            }
         }
     }
     writeln!(out)

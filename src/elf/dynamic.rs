@@ -18,8 +18,10 @@ use super::reader::{ReadError, Reader};
 const MOST: u64 = 1 << 20;
 /// The longest name in it, in bytes. Paths end at 4,096; search paths are lists of them.
 const MOST_STRING: u64 = 1 << 16;
-/// How many names of libraries, and how many versions of one, are read.
-const MOST_NAMES: usize = 4096;
+/// How many names and versions are read in all, and how many bytes they may have: entries of a hostile file may
+/// all point at the same long name.
+const MOST_NAMES: usize = 1 << 14;
+const MOST_BYTES: usize = 1 << 20;
 
 /// What a dynamic section asks for.
 #[derive(Debug, Default)]
@@ -77,8 +79,9 @@ pub(super) fn read(layout: &mut Layout, file: &mut Reader<'_>) -> Result<Option<
             return Ok(Some(dynamic));
         }
     };
-    let mut strings = Strings { table, len: value(DT_STRSZ).unwrap_or(u64::MAX) };
-    for (tag, value) in entries.iter().take(MOST_NAMES) {
+    let mut strings =
+        Strings { table, len: value(DT_STRSZ).unwrap_or(u64::MAX), names: MOST_NAMES, bytes: MOST_BYTES };
+    for (tag, value) in &entries {
         let slot = match *tag {
             DT_NEEDED => None,
             DT_SONAME => Some(&mut dynamic.soname),
@@ -117,6 +120,9 @@ fn place(layout: &Layout) -> Option<(u64, u64)> {
 struct Strings {
     table: u64,
     len: u64,
+    /// Names and bytes that may still be read.
+    names: usize,
+    bytes: usize,
 }
 
 impl Strings {
@@ -127,13 +133,21 @@ impl Strings {
         index: u64,
     ) -> Result<Option<String>, ElfError> {
         let what = "a name in the dynamic string table";
+        if self.names == 0 || self.bytes == 0 {
+            layout.problem("the names in the dynamic section are too many to be true".into());
+            return Ok(None);
+        }
+        self.names -= 1;
         let left = self.len.saturating_sub(index);
         let read = match self.table.checked_add(index).filter(|_| left > 0) {
             Some(offset) => file.string(offset, left.min(MOST_STRING)),
             None => Err(ReadError::Beyond),
         };
         match read {
-            Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+            Ok(text) => {
+                self.bytes = self.bytes.saturating_sub(text.len());
+                Ok(Some(String::from_utf8_lossy(&text).into_owned()))
+            }
             Err(ReadError::TooLarge) => {
                 layout.problem(format!("{what} ({index:#x}) does not end where the table does"));
                 Ok(None)
@@ -165,10 +179,11 @@ fn versions(
         let Some(library) = strings.get(layout, file, library)? else { break };
         let mut names = Vec::new();
         let mut at = offset.saturating_add(first);
-        for _ in 0..usize::from(auxiliaries).min(MOST_NAMES) {
+        for _ in 0..auxiliaries {
             let Some(record) = layout.bytes(file, "a needed version", at, 16)? else { break };
             let field = |at| record.pread_with::<u32>(at, endian).map_or(0, u64::from);
-            names.extend(strings.get(layout, file, field(8))?);
+            let Some(name) = strings.get(layout, file, field(8))? else { break };
+            names.push(name);
             if field(12) == 0 {
                 break;
             }

@@ -25,7 +25,8 @@ pub enum Mismatch {
     Feature,
 }
 
-/// Why `identity` does not fit `target`; empty where it does. Facts that the binary does not tell are held
+/// Why `identity` does not fit `target`; empty where it does. Where it is for another machine altogether, the
+/// finer differences are not told. Facts that the binary does not tell are held
 /// in its favour.
 pub fn fit(identity: &Identity, target: &Target) -> Vec<Mismatch> {
     let profile = &target.elf;
@@ -39,6 +40,14 @@ pub fn fit(identity: &Identity, target: &Target) -> Vec<Mismatch> {
     check(is_machine(identity, target), Mismatch::Machine);
     check(identity.class == profile.class, Mismatch::Class);
     check(identity.endianness == profile.endianness, Mismatch::Endianness);
+    if !wrong.is_empty() {
+        return wrong;
+    }
+    let mut check = |fits: bool, mismatch| {
+        if !fits {
+            wrong.push(mismatch);
+        }
+    };
     check(fits_abi(identity, target), Mismatch::Abi);
     if let (Some(has), Some(needs)) = (&profile.isa, &identity.isa) {
         // A level that is not known is none that can be held against anything.
@@ -48,7 +57,8 @@ pub fn fit(identity: &Identity, target: &Target) -> Vec<Mismatch> {
         let accepted = &profile.float_abi;
         check(accepted.is_empty() || accepted.iter().any(|known| known == float), Mismatch::FloatAbi);
     }
-    check(!identity.features.iter().any(|feature| profile.excludes.contains(feature)), Mismatch::Feature);
+    let is_excluded = |feature: &String| profile.excludes.iter().any(|family| feature.starts_with(family));
+    check(!identity.features.iter().any(is_excluded), Mismatch::Feature);
     wrong
 }
 

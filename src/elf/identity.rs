@@ -228,7 +228,7 @@ impl Identity {
             class: layout.class(),
             endianness: layout.endianness(),
             kind: kind(header.e_type),
-            os_abi: os_abi(header.e_ident[EI_OSABI]),
+            os_abi: os_abi(header.e_ident[EI_OSABI], header.e_machine),
             abi_version: header.e_ident[EI_ABIVERSION],
             flags: header.e_flags,
             abi: draft.abi,
@@ -261,8 +261,9 @@ impl Identity {
         let catalogue = Catalogue::builtin();
         self.platform.architecture = fit::architecture(self, catalogue).map(str::to_owned);
         if self.platform.architecture.is_some() {
+            let source = self.evidence.get("abi").map_or(Source::Declared, |abi| abi.source);
             let from = "machine, class, byte order and ABI".into();
-            self.evidence.insert("platform.architecture", Evidence { source: Source::Declared, from });
+            self.evidence.insert("platform.architecture", Evidence { source, from });
         }
         self.platform.variant = arch::variant(self.machine_id, self.isa.as_deref()).map(str::to_owned);
         if self.platform.variant.is_some()
@@ -291,11 +292,11 @@ fn kind(value: u16) -> Cow<'static, str> {
     }
 }
 
-fn os_abi(value: u8) -> Cow<'static, str> {
-    values::OS_ABI
-        .iter()
-        .find(|(id, _)| *id == value)
-        .map_or_else(|| format!("{value:#x}").into(), |(_, name)| Cow::Borrowed(*name))
+fn os_abi(value: u8, machine: u16) -> Cow<'static, str> {
+    // From 64 on each architecture has its own meanings, but for 255.
+    let is_known = value < 64 || value == 255 || machine == arch::em::ARM;
+    let name = values::OS_ABI.iter().find(|(id, _)| *id == value && is_known);
+    name.map_or_else(|| format!("{value:#x}").into(), |(_, name)| Cow::Borrowed(*name))
 }
 
 /// The longest path of a loader that is read, in bytes (`PATH_MAX`).
@@ -399,8 +400,10 @@ fn os(layout: &Layout, notes: &[Note], toolchain: &Toolchain, draft: &mut Draft)
     if layout.section(b".modinfo").is_some() {
         return told("linux", Source::Inferred, "a kernel module's section (.modinfo)".into());
     }
-    match layout.header.e_ident[EI_OSABI] {
-        0 | 64 | 97 => told("linux", Source::Inferred, "EI_OSABI, which names no other system".into()),
+    match (layout.header.e_ident[EI_OSABI], layout.header.e_machine) {
+        (0, _) | (64 | 97, arch::em::ARM) => {
+            told("linux", Source::Inferred, "EI_OSABI, which names no other system".into())
+        }
         _ => None,
     }
 }

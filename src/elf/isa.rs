@@ -102,6 +102,8 @@ const INCLUDES: &[(&str, &[&str])] = &[
     ("pa1.1", &["pa1.0"]),
     ("pa2.0", &["pa1.1"]),
     ("m68000", &[]),
+    // The target's: programs for it do not say more than that they are no ColdFire's.
+    ("m68040", &["m68000"]),
     ("cpu32", &["m68000"]),
     ("fido", &["cpu32"]),
     ("isa-a-nodiv", &[]),

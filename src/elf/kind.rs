@@ -58,9 +58,15 @@ pub fn kind(file: &mut Reader<'_>) -> std::io::Result<Kind> {
 /// argument, and a carriage return belongs to the name.
 fn script(first: &[u8]) -> Option<Script> {
     let line = first.strip_prefix(b"#!")?;
-    let line = &line[..memchr::memchr2(b'\n', 0, line).unwrap_or(line.len())];
+    let end = memchr::memchr2(b'\n', 0, line);
+    let line = &line[..end.unwrap_or(line.len())];
     let text = String::from_utf8_lossy(line);
-    let text = text.trim_matches([' ', '\t']);
+    let text = text.trim_start_matches([' ', '\t']);
+    // An interpreter that does not end within what the kernel reads is none to it.
+    if end.is_none() && first.len() == SCRIPT_LINE && !text.contains([' ', '\t']) {
+        return None;
+    }
+    let text = text.trim_end_matches([' ', '\t']);
     let (interpreter, argument) = match text.split_once([' ', '\t']) {
         Some((interpreter, argument)) => (interpreter, Some(argument.trim_matches([' ', '\t']).to_owned())),
         None => (text, None),
@@ -170,6 +176,8 @@ mod tests {
         assert_eq!(script_of(b"#!/bin/sh\r\n"), ("/bin/sh\r".into(), None));
         assert_eq!(of(b"#!"), Kind::Other);
         assert_eq!(of(b"#! \n"), Kind::Other);
+        assert_eq!(of(&[b"#!/", &[b'a'; 300][..]].concat()), Kind::Other);
+        assert_eq!(script_of(&[b"#!/a ", &[b'b'; 300][..]].concat()).0, "/a");
     }
 
     #[test]

@@ -13,6 +13,8 @@ use crate::target::Endianness;
 /// The largest count of section headers that is read: 16 MiB of them, many times what the largest
 /// objects have.
 const MOST_SECTIONS: u64 = 1 << 18;
+/// The largest count of segments that is read.
+const MOST_SEGMENTS: u64 = 1 << 17;
 /// The largest table of section names that is read, in bytes.
 const MOST_NAMES: u64 = 16 << 20;
 /// How many problems of one file are told; one that is wholly wrong would have thousands.
@@ -30,6 +32,7 @@ pub(super) struct Layout {
     pub(super) problems: Vec<String>,
     /// Whether all that a kernel loads of it is there.
     pub(super) is_loadable: bool,
+    is_stripped_to_debug: bool,
 }
 
 impl Layout {
@@ -43,6 +46,7 @@ impl Layout {
             names: Vec::new(),
             problems: Vec::new(),
             is_loadable: true,
+            is_stripped_to_debug: false,
         };
         let sections = layout.read_sections(file)?;
         layout.sections = sections;
@@ -52,6 +56,7 @@ impl Layout {
         layout.segments = segments;
         layout.check_overlap();
         layout.read_names(file)?;
+        layout.is_stripped_to_debug = layout.find_stripped_to_debug();
         Ok(layout)
     }
 
@@ -78,15 +83,16 @@ impl Layout {
         }
     }
 
-    /// The name of a section; empty where it has none, or the names are damaged.
-    pub(super) fn name(&self, section: &SectionHeader) -> &[u8] {
-        let rest = self.names.get(section.sh_name..).unwrap_or_default();
-        memchr::memchr(0, rest).map_or(&[], |end| &rest[..end])
+    /// Whether a section is called `name`. Names are compared where they stand: looking for the end of each would
+    /// take forever in a table without ends.
+    pub(super) fn is_named(&self, section: &SectionHeader, name: &[u8]) -> bool {
+        let rest = self.names.get(section.sh_name..).and_then(|rest| rest.strip_prefix(name));
+        rest.is_some_and(|rest| rest.first() == Some(&0))
     }
 
     /// The first section called `name`, with bytes in the file.
     pub(super) fn section(&self, name: &[u8]) -> Option<&SectionHeader> {
-        self.sections.iter().find(|section| section.sh_type != SHT_NOBITS && self.name(section) == name)
+        self.sections.iter().find(|section| section.sh_type != SHT_NOBITS && self.is_named(section, name))
     }
 
     /// The first segment of type `kind`.
@@ -97,8 +103,14 @@ impl Layout {
     /// Whether the file is separate debugging information: its allocated sections are named and have no bytes,
     /// so what the segments point at is not what they say.
     pub(super) fn is_stripped_to_debug(&self) -> bool {
+        self.is_stripped_to_debug
+    }
+
+    fn find_stripped_to_debug(&self) -> bool {
+        const SHF_ALLOC: u64 = 2;
+        let names: [&[u8]; 3] = [b".dynamic", b".text", b".interp"];
         let allocated = |section: &&SectionHeader| {
-            section.sh_flags & 2 != 0 && matches!(self.name(section), b".dynamic" | b".text" | b".interp")
+            section.sh_flags & SHF_ALLOC != 0 && names.iter().any(|name| self.is_named(section, name))
         };
         let mut sections = self.sections.iter().filter(allocated).peekable();
         sections.peek().is_some() && sections.all(|section| section.sh_type == SHT_NOBITS)
@@ -192,6 +204,11 @@ impl Layout {
         if count == 0 {
             return Ok(Vec::new());
         }
+        // Core files have one for each mapping; `vm.max_map_count` allows 65,530 unless raised.
+        if count > MOST_SEGMENTS {
+            self.problem(format!("the file is said to have {count} segments, which is too many to be true"));
+            return Ok(Vec::new());
+        }
         let size = ProgramHeader::size(self.ctx) as u64;
         let stride = u64::from(self.header.e_phentsize);
         if stride < size {
@@ -227,7 +244,11 @@ impl Layout {
     }
 
     fn check_overlap(&mut self) {
-        let header = u64::from(self.header.e_ehsize);
+        let header = if self.class() == 64 { header64::SIZEOF_EHDR } else { header32::SIZEOF_EHDR } as u64;
+        let claimed = u64::from(self.header.e_ehsize);
+        if claimed != header {
+            self.problem(format!("the ELF header is said to have {claimed} bytes, and has {header}"));
+        }
         let table = |offset: u64, count: usize, size: u16| {
             (count > 0).then(|| (offset, offset.saturating_add(count as u64 * u64::from(size))))
         };

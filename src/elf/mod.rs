@@ -17,6 +17,7 @@ mod kind;
 mod layout;
 mod notes;
 mod reader;
+mod rodata;
 mod toolchain;
 pub mod values;
 

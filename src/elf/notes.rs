@@ -15,6 +15,9 @@ use super::reader::Reader;
 /// The largest note area that is read, in bytes.
 const MOST: u64 = 1 << 20;
 
+/// How many notes are read.
+const MOST_NOTES: usize = 1 << 16;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Note {
     /// Without its NUL.
@@ -44,7 +47,14 @@ pub(super) fn read(layout: &mut Layout, file: &mut Reader<'_>) -> Result<Vec<Not
             .collect();
     }
     let mut notes = Vec::new();
-    for (offset, len, align) in areas.into_iter().take(64) {
+    let mut total = 0;
+    for (offset, len, align) in areas {
+        // Objects with annotations of the compiler have hundreds of note sections, all small.
+        total += len.min(MOST);
+        if total > 4 * MOST || notes.len() > MOST_NOTES {
+            layout.problem("the notes are too many to be true".into());
+            break;
+        }
         if let Some(bytes) = layout.bytes(file, "a note", offset, len.min(MOST))? {
             parse(&bytes, align, layout.endian(), &mut notes);
         }
@@ -60,14 +70,16 @@ fn parse(mut bytes: &[u8], align: u64, endian: Endian, notes: &mut Vec<Note>) {
         bytes.pread_with::<u32>(8, endian),
     ) {
         let name_end = 12usize.saturating_add(name_len as usize);
-        let desc_start = name_end.next_multiple_of(align);
+        let Some(desc_start) = name_end.checked_next_multiple_of(align) else { break };
         let desc_end = desc_start.saturating_add(desc_len as usize);
         let (Some(name), Some(desc)) = (bytes.get(12..name_end), bytes.get(desc_start..desc_end)) else {
             break;
         };
-        let name = name.strip_suffix(b"\0").unwrap_or(name);
+        // Go counts the padding into the name.
+        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
         notes.push(Note { name: name.to_vec(), kind, desc: desc.to_vec() });
-        let Some(rest) = bytes.get(desc_end.next_multiple_of(align)..) else { break };
+        let next = desc_end.checked_next_multiple_of(align);
+        let Some(rest) = next.and_then(|next| bytes.get(next..)) else { break };
         bytes = rest;
     }
 }
@@ -88,8 +100,8 @@ pub(super) fn properties(notes: &[Note], word: u64, endian: Endian) -> Vec<(u32,
             {
                 found.push((kind, value));
             }
-            let next = 8usize.saturating_add(len as usize).next_multiple_of(word as usize);
-            let Some(rest) = bytes.get(next..) else { break };
+            let next = 8usize.saturating_add(len as usize).checked_next_multiple_of(word as usize);
+            let Some(rest) = next.and_then(|next| bytes.get(next..)) else { break };
             bytes = rest;
         }
     }
@@ -115,7 +127,7 @@ mod tests {
         parse(&bytes, 4, Endian::Little, &mut notes);
         assert_eq!(notes.len(), 2);
         assert_eq!((notes[0].name.as_slice(), notes[0].desc.as_slice()), (&b"GNU"[..], &[1u8, 2, 3][..]));
-        assert_eq!(notes[1].desc, b"id");
+        assert_eq!((notes[1].name.as_slice(), notes[1].desc.as_slice()), (&b"Go"[..], &b"id"[..]));
         for len in 0..bytes.len() {
             parse(&bytes[..len], 8, Endian::Big, &mut notes);
         }

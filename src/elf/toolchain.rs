@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use goblin::elf::header::{ET_DYN, ET_REL};
 use scroll::Pread;
 use serde::Serialize;
 
 use super::ElfError;
 use super::dynamic::Dynamic;
 use super::identity::{Draft, Evidence, Parts, Source};
+use super::rodata;
 
 /// What is known of each toolchain that had a part in a binary.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -74,8 +76,6 @@ pub struct Bionic {
 
 /// The largest `.comment` that is read, in bytes.
 const MOST_COMMENT: u64 = 1 << 16;
-/// How much of `.rodata` is searched for the paths that Rust's panics name, in bytes.
-const MOST_SEARCHED: u64 = 16 << 20;
 
 pub(super) fn read(
     parts: &mut Parts<'_, '_>,
@@ -114,6 +114,12 @@ pub(super) fn read(
     } else if let Some(architecture) = named {
         toolchain.musl = Some(Musl { architecture: Some(architecture) });
         told("toolchain.musl", Source::Inferred, "the name of the loader or C library");
+    } else if needed.iter().any(|name| name == "libc.so")
+        // musl is one library; Android's has these beside it.
+        && needed.iter().any(|name| matches!(name.as_str(), "libdl.so" | "libm.so" | "liblog.so"))
+    {
+        toolchain.bionic = Some(Bionic::default());
+        told("toolchain.bionic", Source::Inferred, "the names of the C library and those beside it");
     } else if needed.iter().any(|name| name == "libc.so") || soname == "libc.so" {
         toolchain.musl = Some(Musl::default());
         told("toolchain.musl", Source::Inferred, "the C library's name (`libc.so`)");
@@ -127,10 +133,9 @@ pub(super) fn read(
             Some((Source::Inferred, "the interpreter's name"))
         } else if parts.layout.sections.iter().any(|section| {
             // Sections of glibc's own that only a statically linked program has.
-            matches!(
-                parts.layout.name(section),
-                b"__libc_freeres_fn" | b"__libc_atexit" | b"__libc_IO_vtables" | b"__libc_subfreeres"
-            )
+            let names: [&[u8]; 4] =
+                [b"__libc_freeres_fn", b"__libc_atexit", b"__libc_IO_vtables", b"__libc_subfreeres"];
+            names.iter().any(|name| parts.layout.is_named(section, name))
         }) {
             Some((Source::Inferred, "section names of glibc"))
         } else {
@@ -171,21 +176,20 @@ pub(super) fn read(
                 needed.iter().any(|name| name.starts_with("libgcc_s."))
                     && !needed.iter().any(|name| name.starts_with("libstdc++."))
             }
-            _ => parts.layout.header.e_type != goblin::elf::header::ET_REL,
+            _ => parts.layout.header.e_type != ET_REL,
         };
     if may_be_rust && toolchain.rust.as_ref().is_none_or(|rust| rust.commit.is_none()) {
-        let rodata = parts
-            .layout
-            .section(b".rodata")
-            .map(|section| (section.sh_offset, section.sh_size.min(MOST_SEARCHED)));
-        if let Some((offset, len)) = rodata
-            && let Some(bytes) = parts.layout.bytes(parts.file, "the read-only data", offset, len)?
+        let found = rodata::search(parts)?;
+        let is_library = parts.layout.header.e_type == ET_DYN && parts.interpreter.is_none();
+        if is_library
+            && toolchain.glibc.is_none()
+            && toolchain.musl.is_none()
+            && let Some(architecture) = found.musl
         {
-            if let Some(architecture) = musl_itself(&bytes).filter(|_| toolchain.musl.is_none()) {
-                toolchain.musl = Some(Musl { architecture: Some(architecture) });
-                told("toolchain.musl", Source::Declared, "the loader's own message (`musl libc`)");
-            }
-            let Some((version, commit)) = rust_paths(&bytes) else { return Ok(toolchain) };
+            toolchain.musl = Some(Musl { architecture: Some(architecture) });
+            told("toolchain.musl", Source::Inferred, "the loader's own message (`musl libc`)");
+        }
+        if let Some((version, commit)) = found.rust {
             let known = toolchain.rust.take().and_then(|rust| rust.version);
             if known.is_none() {
                 told("toolchain.rust", Source::Inferred, "paths of Rust's standard library in .rodata");
@@ -194,54 +198,4 @@ pub(super) fn read(
         }
     }
     Ok(toolchain)
-}
-
-/// The architecture that musl's loader, which is its C library too, names when it is run by itself.
-fn musl_itself(bytes: &[u8]) -> Option<String> {
-    const MESSAGE: &[u8] = b"musl libc (";
-    let rest = &bytes[memchr::memmem::find(bytes, MESSAGE)? + MESSAGE.len()..];
-    let end = memchr::memchr(b')', &rest[..rest.len().min(32)])?;
-    std::str::from_utf8(&rest[..end]).ok().map(str::to_owned)
-}
-
-/// (version, commit) of the standard library, from the paths that its panics name: `/rustc/COMMIT/library/…`
-/// of Rust's own builds, `/usr/src/rustc-VERSION/library/…` of Debian's.
-fn rust_paths(bytes: &[u8]) -> Option<(Option<String>, Option<String>)> {
-    for at in memchr::memmem::find_iter(bytes, b"/rustc") {
-        let rest = &bytes[at + b"/rustc".len()..];
-        let Some((mark, rest)) = rest.split_first() else { continue };
-        let Some(end) = memchr::memchr(b'/', &rest[..rest.len().min(64)]) else { continue };
-        let (name, path) = rest.split_at(end);
-        if !path.starts_with(b"/library/") && !path.starts_with(b"/src/lib") {
-            continue;
-        }
-        let Ok(name) = std::str::from_utf8(name) else { continue };
-        match mark {
-            b'/' if name.len() == 40 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
-                return Some((None, Some(name.to_owned())));
-            }
-            b'-' if name.starts_with(|first: char| first.is_ascii_digit()) => {
-                return Some((Some(name.to_owned()), None));
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rust_is_known_by_the_paths_of_its_library() {
-        let own = b"xx/rustc/59807616e1fa2540724bfbac14d7976d7e4a3860/library/std/src/io/mod.rs";
-        let commit = "59807616e1fa2540724bfbac14d7976d7e4a3860".to_owned();
-        assert_eq!(rust_paths(own), Some((None, Some(commit))));
-        let debian = b"/usr/src/rustc-1.63.0/library/core/src/fmt/mod.rs";
-        assert_eq!(rust_paths(debian), Some((Some("1.63.0".into()), None)));
-        assert_eq!(rust_paths(b"/rustc/short/library/"), None);
-        assert_eq!(rust_paths(b"ends with /rustc"), None);
-        assert_eq!(rust_paths(b"ends with /rustc/"), None);
-    }
 }

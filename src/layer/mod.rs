@@ -8,7 +8,7 @@ mod beneath;
 mod compression;
 mod digest;
 mod error;
-pub(crate) mod metered;
+pub(crate) use crate::tree::metered;
 mod unpack;
 mod write;
 

@@ -63,7 +63,7 @@ pub struct Profile {
     pub isa: Option<String>,
     /// Float ABIs whose instructions it can execute; empty where any is right.
     pub float_abi: Vec<String>,
-    /// Features of a binary (see `features` of `inspect`) that it cannot execute.
+    /// Families of features (see `features` of `inspect`) that it cannot execute: `vfp` is all that begin so.
     pub excludes: Vec<String>,
     /// The largest page size, in bytes, that its kernels are configured with: segments must be aligned to it.
     pub page_size: u32,

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write as _};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use tar::EntryType;
 
 use super::identify::{beneath, content};
+use super::metered::{Meter, Metered};
 use super::sparse::Sparse;
 use super::{Content, Record};
 use crate::elf::{Blocks, Reader};
@@ -21,7 +22,7 @@ use crate::elf::{Blocks, Reader};
 /// Bytes of a tar block.
 pub(super) const BLOCK: usize = 512;
 /// The largest member that is kept in memory, in bytes.
-const KEPT: u64 = 16 << 20;
+const KEPT: u64 = 8 << 20;
 /// The largest member that is read at all, in bytes: a sparse one of a few bytes can claim any size.
 const MOST_SPILLED: u64 = 4 << 30;
 /// Bytes that go from the decompressing thread in one piece, and pieces that wait.
@@ -94,7 +95,7 @@ pub(super) fn identify(input: &Path, compression: Compression, from: impl Read +
                 let _ = sender.send(Err(err));
             }
         });
-        let records = decompressed(input, Pieces { receiver, piece: Vec::new(), at: 0, has_failed: false });
+        let records = decompressed(input, Pieces { receiver, piece: Vec::new(), at: 0, failure: None });
         // Joined by name: the scope alone would not wait for the thread's last clean-up.
         decompressing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         records
@@ -115,30 +116,39 @@ fn decompressed(input: &Path, mut pieces: Pieces) -> Vec<Record> {
 fn send(from: &mut impl Read, to: &SyncSender<io::Result<Vec<u8>>>) -> io::Result<()> {
     loop {
         let mut piece = vec![0; PIECE];
-        let count = read_full(from, &mut piece)?;
-        if count == 0 {
+        let (count, failure) = fill(from, &mut piece);
+        piece.truncate(count);
+        if count > 0 && to.send(Ok(piece)).is_err() {
             return Ok(());
         }
-        piece.truncate(count);
-        if to.send(Ok(piece)).is_err() {
-            return Ok(());
+        // What came before the damage is of use. A decoder tells of the damage once, so it is passed on here.
+        match failure {
+            Some(err) => return Err(err),
+            None if count == 0 => return Ok(()),
+            None => {}
         }
     }
 }
 
-fn read_full(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+/// Reads until `buffer` is full, the stream ends, or it fails.
+fn fill(from: &mut impl Read, buffer: &mut [u8]) -> (usize, Option<io::Error>) {
     let mut count = 0;
     while count < buffer.len() {
         match from.read(&mut buffer[count..]) {
             Ok(0) => break,
             Ok(more) => count += more,
             Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            // What came before the damage is read; the damage comes up again at the next call.
-            Err(_) if count > 0 => break,
-            Err(err) => return Err(err),
+            Err(err) => return (count, Some(err)),
         }
     }
-    Ok(count)
+    (count, None)
+}
+
+fn read_full(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    match fill(from, buffer) {
+        (count, None) => Ok(count),
+        (_, Some(err)) => Err(err),
+    }
 }
 
 /// The receiving end of the decompressing thread.
@@ -146,16 +156,20 @@ struct Pieces {
     receiver: Receiver<io::Result<Vec<u8>>>,
     piece: Vec<u8>,
     at: usize,
-    has_failed: bool,
+    /// What the decompression failed with: told again at each further call, for a reader may ask more than once.
+    failure: Option<(io::ErrorKind, String)>,
 }
 
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.piece.len() && !self.has_failed {
+        if self.at == self.piece.len() {
+            if let Some((kind, message)) = &self.failure {
+                return Err(io::Error::new(*kind, message.clone()));
+            }
             match self.receiver.recv() {
                 Ok(Ok(piece)) => (self.piece, self.at) = (piece, 0),
                 Ok(Err(err)) => {
-                    self.has_failed = true;
+                    self.failure = Some((err.kind(), err.to_string()));
                     return Err(err);
                 }
                 Err(_) => return Ok(0),
@@ -174,6 +188,10 @@ struct Members<'a> {
     records: Vec<Record>,
     /// Where in `records` the program called so is, for hard links to it.
     by_name: HashMap<Vec<u8>, usize>,
+    /// Bounds what the tar reader keeps in memory: names and extension records, whatever size they claim.
+    meter: Meter,
+    /// Whether members are passed over without being read.
+    seeks: bool,
 }
 
 impl Members<'_> {
@@ -210,10 +228,11 @@ impl Members<'_> {
     /// Goes through an archive. `read` tells what a member that is a file is; its error is damage that ends the archive.
     fn of<R: Read>(
         input: &Path,
+        (meter, seeks): (Meter, bool),
         entries: io::Result<tar::Entries<'_, R>>,
         mut read: impl FnMut(&mut tar::Entry<'_, R>) -> io::Result<io::Result<Option<Content>>>,
     ) -> Vec<Record> {
-        let mut found = Members { input, records: Vec::new(), by_name: HashMap::new() };
+        let mut found = Members { input, records: Vec::new(), by_name: HashMap::new(), meter, seeks };
         if let Err(err) = found.each(entries, &mut read) {
             found.records.push(Record::error(input, format!("the archive breaks off: {err}")));
         }
@@ -235,12 +254,14 @@ impl Members<'_> {
                     }
                 }
                 kind if is_file(kind) => {
+                    self.meter.expect_content();
                     let content = match Sparse::of(&mut entry) {
                         Ok(None) => read(&mut entry)?,
                         Ok(Some(mut sparse)) => {
                             name = sparse.name.take().unwrap_or(name);
                             let len = sparse.len;
-                            with_reader(sparse.reader(entry), Some(len), content).and_then(|content| content)
+                            let from = sparse.reader(&mut entry);
+                            with_reader(from, Some(len), content).and_then(|content| content)
                         }
                         Err(err) => Err(err),
                     };
@@ -248,6 +269,12 @@ impl Members<'_> {
                 }
                 _ => {}
             }
+            if !self.seeks {
+                // What is left of it is skipped here, as content.
+                self.meter.expect_content();
+                io::copy(&mut entry, &mut io::sink())?;
+            }
+            self.meter.expect_records();
         }
         Ok(())
     }
@@ -255,17 +282,30 @@ impl Members<'_> {
 
 /// The programs of a tar stream.
 fn members(input: &Path, from: impl Read) -> Vec<Record> {
-    let mut archive = tar::Archive::new(from);
-    Members::of(input, archive.entries(), |entry| Ok(buffered(entry)))
+    let meter = Meter::new(u64::MAX);
+    let mut archive = tar::Archive::new(Metered { inner: from, meter: meter.clone() });
+    let mut records =
+        Members::of(input, (meter.clone(), false), archive.entries(), |entry| Ok(buffered(entry)));
+    // What follows the end mark is nothing, but for the stream's own checksum; and whoever writes it must not
+    // find the pipe closed.
+    meter.expect_content();
+    let is_damaged = records.last().is_some_and(|record| record.path == input.as_os_str());
+    if let Err(err) = io::copy(&mut archive.into_inner(), &mut io::sink())
+        && !is_damaged
+    {
+        records.push(Record::error(input, format!("the archive is damaged: {err}")));
+    }
+    records
 }
 
 /// The programs of a plain tar file, read where they stand.
 pub(super) fn identify_plain(input: &Path, file: &File) -> Vec<Record> {
     let mut blocks = Blocks::default();
-    let mut archive = tar::Archive::new(file);
+    let meter = Meter::new(u64::MAX);
+    let mut archive = tar::Archive::new(Metered { inner: file, meter: meter.clone() });
     // Skipping goes past the end without a word, so a member that is cut off is noticed here.
     let total = file.metadata().map_or(u64::MAX, |metadata| metadata.len());
-    Members::of(input, archive.entries_with_seek(), |entry| {
+    Members::of(input, (meter, true), archive.entries_with_seek(), |entry| {
         let (start, len) = (entry.raw_file_position(), entry.size());
         if entry.header().entry_type() == EntryType::GNUSparse {
             return Ok(buffered(entry));
@@ -292,8 +332,12 @@ pub(super) fn with_reader<T>(
     let mut kept = vec![0; 4096];
     let count = read_full(&mut from, &mut kept)?;
     kept.truncate(count);
-    let is_whole = len == Some(count as u64);
-    // PE and Mach-O headers lie within what was read; of other files nothing more is wanted.
+    if kept.starts_with(b"MZ") {
+        // The header proper of a PE file stands behind a program for DOS.
+        from.by_ref().take(1 << 16).read_to_end(&mut kept)?;
+    }
+    let is_whole = len == Some(kept.len() as u64);
+    // Mach-O headers lie within what was read; of other files nothing more is wanted.
     if !kept.starts_with(b"\x7fELF") || is_whole {
         return Ok(then(&mut Reader::memory(&kept)));
     }
@@ -306,14 +350,36 @@ pub(super) fn with_reader<T>(
     }
     let mut file = tempfile::tempfile()?;
     file.write_all(&kept)?;
-    let total = kept.len() as u64 + io::copy(&mut from.take(MOST_SPILLED), &mut file)?;
+    let begun = kept.len() as u64;
     drop(kept);
+    let total = begun + spill(from.take(MOST_SPILLED), &mut file)?;
+    file.set_len(total)?;
     if total > MOST_SPILLED {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the member is larger than 4 GiB"));
     }
     check(len, total)?;
     let mut blocks = Blocks::default();
     Ok(then(&mut Reader::file(file.as_fd(), 0, total, &mut blocks)))
+}
+
+/// Copies what is not zero, and leaves holes for the rest: a sparse member takes no more room than it did. Gives the
+/// count of all bytes.
+fn spill(mut from: impl Read, to: &mut File) -> io::Result<u64> {
+    let mut piece = vec![0; 1 << 16];
+    let mut total = 0;
+    loop {
+        let count = read_full(&mut from, &mut piece)?;
+        if count == 0 {
+            return Ok(total);
+        }
+        let bytes = &piece[..count];
+        if bytes.iter().all(|byte| *byte == 0) {
+            to.seek(SeekFrom::Current(count as i64))?;
+        } else {
+            to.write_all(bytes)?;
+        }
+        total += count as u64;
+    }
 }
 
 fn check(expected: Option<u64>, found: u64) -> io::Result<()> {

@@ -44,8 +44,8 @@ const PSEUDO: &[u64] = &[
 ];
 
 enum Work {
-    /// A directory, by its path beneath the input.
-    Directory(Vec<u8>),
+    /// A directory, by its name in an open one, so that no path is too long and no link on the way is followed.
+    Directory { parent: Arc<OwnedFd>, name: CString, path: Vec<u8> },
     /// Files of an open directory.
     Files { directory: Arc<OwnedFd>, path: Arc<[u8]>, names: Vec<CString> },
 }
@@ -59,7 +59,6 @@ struct Queue {
 
 struct Walk<'a> {
     input: &'a Path,
-    root: OwnedFd,
     device: u64,
     queue: Mutex<Queue>,
     changed: Condvar,
@@ -70,8 +69,9 @@ pub(super) fn identify(input: &Path, threads: usize) -> Result<Vec<Record>, Tree
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(input, flags, Mode::empty()).map_err(open)?;
     let device = rustix::fs::fstat(&root).map_err(open)?.st_dev;
-    let queue = Queue { work: vec![Work::Directory(Vec::new())], busy: 0 };
-    let walk = Walk { input, root, device, queue: Mutex::new(queue), changed: Condvar::new() };
+    let top = Work::Directory { parent: Arc::new(root), name: c".".into(), path: Vec::new() };
+    let queue = Queue { work: vec![top], busy: 0 };
+    let walk = Walk { input, device, queue: Mutex::new(queue), changed: Condvar::new() };
     let mut records = Vec::new();
     std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads.max(1)).map(|_| scope.spawn(|| walk.work())).collect();
@@ -82,6 +82,19 @@ pub(super) fn identify(input: &Path, threads: usize) -> Result<Vec<Record>, Tree
         }
     });
     Ok(records)
+}
+
+/// A thread at work. However it ends, also by a panic, the others must not wait for it.
+struct Busy<'a>(&'a Walk<'a>);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.0.lock();
+        queue.busy -= 1;
+        if queue.busy == 0 && queue.work.is_empty() {
+            self.0.changed.notify_all();
+        }
+    }
 }
 
 impl Walk<'_> {
@@ -108,19 +121,18 @@ impl Walk<'_> {
             };
             queue.busy += 1;
             drop(queue);
+            let busy = Busy(self);
             match work {
-                Work::Directory(path) => self.directory(path, &mut listing, &mut records),
+                Work::Directory { parent, name, path } => {
+                    self.directory(&parent, &name, path, &mut listing, &mut records);
+                }
                 Work::Files { directory, path, names } => {
                     for name in names {
                         self.file(&directory, &path, &name, &mut blocks, &mut records);
                     }
                 }
             }
-            let mut queue = self.lock();
-            queue.busy -= 1;
-            if queue.busy == 0 && queue.work.is_empty() {
-                self.changed.notify_all();
-            }
+            drop(busy);
         }
     }
 
@@ -138,14 +150,16 @@ impl Walk<'_> {
         self.record(path, Content::Error { message })
     }
 
-    fn directory(&self, path: Vec<u8>, listing: &mut Vec<u8>, records: &mut Vec<Record>) {
-        let directory = if path.is_empty() {
-            self.root.try_clone()
-        } else {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            rustix::fs::openat(&self.root, path.as_slice(), flags, Mode::empty())
-                .map_err(std::io::Error::from)
-        };
+    fn directory(
+        &self,
+        parent: &OwnedFd,
+        name: &CString,
+        path: Vec<u8>,
+        listing: &mut Vec<u8>,
+        records: &mut Vec<Record>,
+    ) {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = rustix::fs::openat(parent, name, flags, Mode::empty());
         let directory = match directory {
             Ok(directory) => Arc::new(directory),
             Err(err) => return records.push(self.error(&path, "the directory cannot be opened", err)),
@@ -178,11 +192,20 @@ impl Walk<'_> {
             let mut kind = entry.file_type();
             if kind == FileType::Unknown {
                 // Some file systems do not tell with the name.
-                kind = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)
-                    .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode));
+                match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => kind = FileType::from_raw_mode(stat.st_mode),
+                    Err(err) => {
+                        let path = join(&path, name.to_bytes());
+                        records.push(self.error(&path, "the file cannot be read", err));
+                    }
+                }
             }
             match kind {
-                FileType::Directory => directories.push(Work::Directory(join(&path, name.to_bytes()))),
+                FileType::Directory => directories.push(Work::Directory {
+                    parent: Arc::clone(&directory),
+                    name: name.to_owned(),
+                    path: join(&path, name.to_bytes()),
+                }),
                 FileType::RegularFile => names.push(name.to_owned()),
                 _ => {}
             }

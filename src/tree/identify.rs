@@ -7,6 +7,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
 use super::archive::{self, Compression};
 use super::{Content, Record, TreeError, directory};
 use crate::elf::{Blocks, Identity, Kind, Reader, kind};
@@ -27,7 +30,15 @@ pub fn identify(input: &Path, threads: usize) -> Result<Vec<Record>, TreeError> 
 
 fn named(input: &Path, threads: usize) -> Result<Vec<Record>, TreeError> {
     let open = |source| TreeError::Open { path: input.into(), source };
-    let metadata = std::fs::metadata(input).map_err(open)?;
+    // NONBLOCK: opening a fifo must not wait for its other end.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mut file: File = match rustix::fs::open(input, flags, Mode::empty()) {
+        Ok(file) => file.into(),
+        // A socket cannot be opened at all.
+        Err(Errno::NXIO) => return Err(TreeError::Special { path: input.into(), what: "socket" }),
+        Err(err) => return Err(open(err.into())),
+    };
+    let metadata = file.metadata().map_err(open)?;
     let kind = metadata.file_type();
     if kind.is_dir() {
         return directory::identify(input, threads);
@@ -35,14 +46,11 @@ fn named(input: &Path, threads: usize) -> Result<Vec<Record>, TreeError> {
     let special = |what| Err(TreeError::Special { path: input.into(), what });
     if kind.is_fifo() {
         return special("fifo");
-    } else if kind.is_socket() {
-        return special("socket");
     } else if kind.is_char_device() {
         return special("character device");
     } else if kind.is_block_device() {
         return special("block device");
     }
-    let mut file = File::open(input).map_err(open)?;
     let first = head(&mut file).map_err(open)?;
     if first.is_empty() {
         return Ok(vec![Record::error(input, "the file is empty")]);
@@ -135,6 +143,9 @@ pub(super) fn content(file: &mut Reader<'_>) -> io::Result<Option<Content>> {
 pub(super) fn beneath(input: &Path, separator: &str, path: &[u8]) -> PathBuf {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let mut bytes = input.as_os_str().as_bytes().to_vec();
+    if path.is_empty() {
+        return input.to_owned();
+    }
     if separator != "/" || bytes.last() != Some(&b'/') {
         bytes.extend_from_slice(separator.as_bytes());
     }

@@ -6,6 +6,7 @@
 mod archive;
 mod directory;
 mod identify;
+pub(crate) mod metered;
 mod record;
 mod sparse;
 

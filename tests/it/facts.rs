@@ -1,6 +1,7 @@
 //! What compilers promise, as `inspect` reads it from what they make: each case is compiled here.
 
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -218,6 +219,42 @@ fn targets_are_those_that_the_program_fits() {
     assert_eq!(targets("aarch64-linux-gnu", &[]), ["linux/arm64", "routeros/arm64"]);
 }
 
+#[test]
+fn marks_of_one_kind_of_cpu_keep_a_program_from_others() {
+    let row = |triple, flags: &'static [&'static str], source: &str| {
+        let flags = [&["-nostdlib", "-static", "-Wl,--unresolved-symbols=ignore-all"][..], flags].concat();
+        inspect(&compile(&Cc { triple, flags: &flags, source: &format!("{FREESTANDING}{source}") }))
+    };
+    assert_eq!(row("mips64-linux-gnuabi64", &["-march=octeon2"], "")["targets"], Value::Array(Vec::new()));
+    assert_eq!(row("m68k-linux-gnu", &["-mcpu=5475"], "")["targets"], Value::Array(Vec::new()));
+    assert_eq!(row("m68k-linux-gnu", &[], "")["targets"][0], "linux/m68k");
+    // VFP instructions behind a convention that needs none.
+    let vfp = "__asm__(\".fpu vfpv2\\n .eabi_attribute 28, 3\\n fadds s0, s0, s1\");";
+    let row_vfp = row("arm-linux-gnueabi", &["-march=armv5te"], vfp);
+    assert_eq!(row_vfp["float_abi"], "any");
+    assert!(!row_vfp["targets"].to_string().contains("linux/arm/v5"), "{row_vfp:#?}");
+    // What every 64-bit CPU has, asked for by a 32-bit program.
+    let baseline = row("i686-linux-gnu", &["-Wl,-z,x86-64-baseline"], "");
+    assert_eq!(baseline["isa"], "pentium4");
+    assert_eq!(baseline["targets"][0], "linux/386");
+}
+
+#[test]
+fn sparcs_capabilities_are_those_that_readelf_names() {
+    let source = format!("{FREESTANDING}__asm__(\"popc %o0, %o1\\n fzero %f0\");");
+    let flags = ["-nostdlib", "-static", "-Wa,-Av9a"];
+    let program = compile(&Cc { triple: "sparc64-linux-gnu", flags: &flags, source: &source });
+    let text = ran(Command::new("readelf").arg("-A").arg(&program)).success();
+    let named =
+        text.lines().find_map(|line| line.trim().strip_prefix("Tag_GNU_Sparc_HWCAPS:")).unwrap().trim();
+    let row = inspect(&program);
+    let found: Vec<&str> = row["features"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    for name in named.split(['|', ',']).map(str::trim).filter(|name| !name.is_empty()) {
+        assert!(found.contains(&name), "readelf: {named}; inspect: {found:?}");
+    }
+    assert!(found.contains(&"vis") && found.contains(&"popc"), "{found:?}");
+}
+
 /// Where Debian's Go 1.19 is installed; `scripts/test` sees to it.
 const GO: &str = "/usr/lib/go-1.19/bin/go";
 
@@ -260,6 +297,26 @@ fn go_programs_tell_by_their_build_information() {
         assert_eq!(row["toolchain"]["go"]["settings"][key], value);
         assert_eq!(row["platform"]["architecture"], environment[0].1);
     }
+}
+
+#[test]
+fn go_is_recognised_by_its_note_alone() {
+    let cx = Cx::new();
+    go(&cx, &[("GOARCH", "ppc64le")], &[]);
+    let mut bytes = std::fs::read(cx.path("prog")).unwrap();
+    let at = bytes.windows(14).position(|window| window == b"\xff Go buildinf:").unwrap();
+    bytes[at] = 0;
+    let row = inspect(&cx.file("stripped", &bytes));
+    assert!(row["toolchain"]["go"].is_object(), "{row:#?}");
+    assert_eq!(row["toolchain"]["go"]["version"], Value::Null);
+}
+
+#[test]
+fn a_text_that_speaks_of_musl_does_not_make_a_program_its() {
+    let source = "#include <stdio.h>\nint main(void) { puts(\"musl libc (i386)\"); return 0; }\n";
+    let row = inspect(&compile(&Cc { triple: "aarch64-linux-gnu", flags: &["-static"], source }));
+    assert_eq!(row["toolchain"]["musl"], Value::Null);
+    assert!(row["toolchain"]["glibc"].is_object());
 }
 
 #[test]

@@ -442,3 +442,113 @@ fn output_into_a_closed_pipe_is_no_failure() {
     let printed = ran(cx.command("bash").args(["-c", &script]));
     assert_eq!((printed.stdout.trim(), printed.stderr.as_str()), ("0", ""));
 }
+
+#[test]
+fn a_long_path_does_not_break_the_table() {
+    let cx = Cx::new();
+    // Longer than any file system's paths; a pax header can hold it.
+    let script = "import tarfile, io, sys
+with tarfile.open('long.tar', 'w', format=tarfile.PAX_FORMAT) as tar:
+    for name in ['x' * 70000, 'short']:
+        data = open('prog', 'rb').read()
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))
+";
+    cx.file("prog", Header::mips().bytes());
+    ran(cx.command("python3").args(["-c", script])).success();
+    let text = cx.run(["inspect", "long.tar"]).success();
+    assert!(
+        text.lines().any(|line| line.len() < 300 && line.contains("long.tar!/short")),
+        "columns have a widest"
+    );
+}
+
+#[test]
+fn records_that_claim_gigabytes_are_not_kept() {
+    let cx = Cx::new();
+    // A GNU long name of 300 MiB of zeros, which is a few hundred KiB compressed.
+    let script = "import tarfile, gzip
+info = tarfile.TarInfo('././@LongLink')
+info.type = tarfile.GNUTYPE_LONGNAME
+info.size = 300 << 20
+with gzip.open('bomb.tar.gz', 'wb', compresslevel=1) as out:
+    out.write(info.tobuf(tarfile.GNU_FORMAT))
+    for _ in range(300):
+        out.write(b'a' * (1 << 20))
+";
+    ran(cx.command("python3").args(["-c", script])).success();
+    let program = env!("CARGO_BIN_EXE_polyarch");
+    let ran = ran(cx.command("/usr/bin/time").args([
+        "-f",
+        "%M",
+        program,
+        "inspect",
+        "--format",
+        "json",
+        "bomb.tar.gz",
+    ]));
+    let kib: u64 = ran.stderr.lines().last().unwrap().trim().parse().unwrap_or_else(|_| panic!("{ran:?}"));
+    assert!(kib < 64 << 10, "{kib} KiB");
+    assert!(ran.stdout.contains("records are too large"), "{ran:?}");
+}
+
+#[test]
+fn a_checksum_behind_the_last_member_counts() {
+    let cx = Cx::new();
+    cx.file("d/mips", Header::mips().bytes());
+    tar(&cx, "a.tar.gz", "d", &["-z"]);
+    let mut bytes = std::fs::read(cx.path("a.tar.gz")).unwrap();
+    let crc = bytes.len() - 8;
+    bytes[crc] ^= 1;
+    cx.file("a.tar.gz", &bytes);
+    let ran = cx.run(["inspect", "--format", "json", "a.tar.gz"]);
+    assert_eq!(ran.status, 2, "{ran:?}");
+    assert!(ran.stdout.contains("the archive is damaged"), "{ran:?}");
+}
+
+#[test]
+fn trees_deeper_than_any_path_are_read() {
+    let cx = Cx::new();
+    cx.file("prog", Header::mips().bytes());
+    let script = "mkdir deep && cd deep && for i in $(seq 60); do mkdir -p $0 && cd -P $0 || exit; done; cp ../prog . 2>/dev/null || cp \"$1\" .";
+    let name = "n".repeat(100);
+    let prog = cx.path("prog");
+    ran(cx.command("bash").args(["-c", script, &name]).arg(prog)).success();
+    let rows = json(&cx, &["deep"]);
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0]["kind"], "elf", "{rows:#?}");
+    // The tests' own clean-up goes by paths.
+    ran(cx.command("rm").args(["-rf", "deep"])).success();
+}
+
+#[test]
+fn a_path_with_a_delete_character_is_exact_in_json() {
+    let cx = Cx::new();
+    cx.file("d/a\x7fb\u{9b}c", Header::mips().bytes());
+    let ran = cx.run(["inspect", "--format", "json", "d"]);
+    assert!(ran.stdout.contains("d/a\\u007fb\\u009bc"), "{ran:?}");
+    let rows: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(rows[0]["path"], "d/a\x7fb\u{9b}c");
+}
+
+/// An ELF file that makes a reader work: all names of its dynamic section lead to one long string.
+#[test]
+fn names_that_multiply_are_bounded() {
+    let cx = Cx::new();
+    let script = "import struct
+n, text = 20000, b'a' * 60000 + b'\\0'
+phoff, dyn = 64, 64 + 2 * 56
+size = dyn + (n + 3) * 16 + len(text)
+strtab = dyn + (n + 3) * 16
+head = b'\\x7fELF\\x02\\x01\\x01' + b'\\0' * 9 + struct.pack('<HHIQQQIHHHHHH', 3, 62, 1, 0, phoff, 0, 0, 64, 56, 2, 64, 0, 0)
+load = struct.pack('<IIQQQQQQ', 1, 5, 0, 0, 0, size, size, 4096)
+dynamic = struct.pack('<IIQQQQQQ', 2, 6, dyn, dyn, dyn, (n + 3) * 16, (n + 3) * 16, 8)
+entries = struct.pack('<QQ', 5, strtab) + struct.pack('<QQ', 10, len(text)) + struct.pack('<QQ', 1, 0) * n + struct.pack('<QQ', 0, 0)
+open('many', 'wb').write(head + load + dynamic + entries + text)
+";
+    ran(cx.command("python3").args(["-c", script])).success();
+    let ran = cx.run(["inspect", "--format", "json", "many"]);
+    assert!(ran.stdout.len() < 4 << 20, "{} bytes", ran.stdout.len());
+    assert!(ran.stdout.contains("too many to be true"));
+}

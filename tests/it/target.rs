@@ -303,3 +303,18 @@ fn every_platform_of_the_catalogue_is_written_as_registries_write_it() {
         assert_eq!(platform, target.platform);
     }
 }
+
+#[test]
+fn excluded_families_are_of_features_that_there_are() {
+    use polyarch::elf::values::FEATURES;
+    let names: Vec<&str> = FEATURES.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+    for target in Catalogue::builtin().targets() {
+        for family in &target.elf.excludes {
+            assert!(
+                names.iter().any(|name| name.starts_with(family.as_str())),
+                "{}: `{family}`",
+                target.name
+            );
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! The records as JSON: one array, whose keys are only ever added.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -61,7 +62,30 @@ pub(super) fn print(out: &mut impl Write, records: &[Record]) -> io::Result<()> 
     write!(out, "[")?;
     for (index, record) in records.iter().enumerate() {
         writeln!(out, "{}", if index == 0 { "" } else { "," })?;
-        serde_json::to_writer(&mut *out, &Row::from(record))?;
+        let text = serde_json::to_string(&Row::from(record))?;
+        write!(out, "{}", escaped(&text))?;
     }
     writeln!(out, "{}]", if records.is_empty() { "" } else { "\n" })
+}
+
+/// JSON lets DEL and the C1 controls stand, on which terminals act: here they are written as escapes.
+fn escaped(text: &str) -> Cow<'_, str> {
+    let is_odd = |character: char| matches!(character, '\u{7f}'..='\u{9f}');
+    if !text.contains(is_odd) {
+        return text.into();
+    }
+    let escape = |text: &mut String, character: char| {
+        if is_odd(character) {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\\u{:04x}", u32::from(character));
+        } else {
+            text.push(character);
+        }
+    };
+    text.chars()
+        .fold(String::with_capacity(text.len() + 8), |mut text, character| {
+            escape(&mut text, character);
+            text
+        })
+        .into()
 }

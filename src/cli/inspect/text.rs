@@ -212,7 +212,12 @@ fn facts(out: &mut impl Write, identity: &Identity) -> io::Result<()> {
         ("Rust", rust, "toolchain.rust"),
         ("compilers", toolchain.compilers.as_ref().map(|compilers| list(compilers)), ""),
         ("platform", platform_text, "platform.architecture"),
-        ("targets", Some(identity.targets.join(", ")), ""),
+        ("alignment", identity.alignment.map(|alignment| format!("{alignment:#x}")), ""),
+        (
+            "targets",
+            Some(if identity.targets.is_empty() { "none".into() } else { identity.targets.join(", ") }),
+            "",
+        ),
     ];
     for (key, value, evidence) in rows {
         let Some(value) = value else { continue };

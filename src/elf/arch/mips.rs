@@ -146,13 +146,13 @@ fn abi_flags(parts: &Parts<'_, '_>, bytes: &[u8], draft: &mut Draft) {
     let from = ".MIPS.abiflags";
     let &[_, version, level, revision, _gpr, _cpr1, _cpr2, fp, ..] = bytes else { return };
     // Version 0 is the only one; the first two bytes are in the file's byte order.
-    if version != 0 && bytes[0] != 0 {
+    if version != 0 || bytes[0] != 0 {
         return;
     }
     let isa = match (level, revision) {
         (1..=5, _) => format!("mips{level}"),
         (32 | 64, 0 | 1) => format!("mips{level}"),
-        (32 | 64, revision) => format!("mips{level}r{revision}"),
+        (32 | 64, revision @ (2 | 3 | 5 | 6)) => format!("mips{level}r{revision}"),
         _ => String::new(),
     };
     if !isa.is_empty() {

@@ -19,7 +19,7 @@ use super::identity::{Draft, Parts, Source};
 use super::{ElfError, Go};
 
 /// `e_machine` values that more than one file needs.
-pub(super) mod em {
+pub(in crate::elf) mod em {
     pub(in crate::elf) const SPARC: u16 = 2;
     pub(in crate::elf) const I386: u16 = 3;
     pub(in crate::elf) const M68K: u16 = 4;
@@ -123,7 +123,7 @@ fn gnu_attributes(parts: &mut Parts<'_, '_>) -> Result<Vec<Attribute>, ElfError>
 
 /// Go's own settings, which are the only word of a program that Go's linker wrote.
 fn go(go: &Go, draft: &mut Draft) {
-    let from = |key: &str, value: &str| format!("Go's build information ({key}={value})");
+    let from = |key: &str, value: &str| format!("Go's build information ({key}={value:.64})");
     for (key, value) in &go.settings {
         let (level, mode) = value.split_once(',').map_or((value.as_str(), ""), |(level, mode)| (level, mode));
         let isa = match (key.as_str(), level) {
@@ -149,7 +149,10 @@ fn go(go: &Go, draft: &mut Draft) {
             ("GORISCV64", level) => level,
             _ => continue,
         };
-        draft.isa(isa, Source::Declared, from(key, value));
+        // The value is the file's own word: one that is no level is none.
+        if super::values::is_isa(isa) {
+            draft.isa(isa, Source::Declared, from(key, value));
+        }
         let float = match (key.as_str(), level, mode) {
             // Go passes floats on the stack; what counts is whether it executes VFP instructions.
             ("GOARM", "5", "hardfloat") | ("GOARM", "6" | "7", "" | "hardfloat") => "softfp",

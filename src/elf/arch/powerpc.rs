@@ -12,6 +12,7 @@ use crate::target::Endianness;
 const APUS: &[(u32, &str)] = &[
     (0x3f, "altivec"),
     (0x40, "isel"),
+    (0x41, "pmr"),
     (0x42, "rfmci"),
     (0x43, "cachelck"),
     (0x100, "spe"),

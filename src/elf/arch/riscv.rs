@@ -10,6 +10,8 @@ use super::{Draft, ElfError, Parts, Source, read_attributes};
 /// `SHT_RISCV_ATTRIBUTES`.
 const RISCV_ATTRIBUTES: u32 = 0x7000_0003;
 const TAG_ARCH: u64 = 5;
+/// The longest description of an ISA that is read, in bytes; one of all extensions has under 1,000.
+const MOST_ARCH: usize = 4096;
 
 const EF_RISCV_RVC: u32 = 1;
 const EF_RISCV_RVE: u32 = 8;
@@ -34,7 +36,7 @@ pub(super) fn describe(parts: &mut Parts<'_, '_>, draft: &mut Draft) -> Result<(
         }
     }
     let attributes = read_attributes(parts, Some(RISCV_ATTRIBUTES), b".riscv.attributes")?;
-    if let Some(arch) = text(&attributes, Vendor::RiscV, TAG_ARCH)
+    if let Some(arch) = text(&attributes, Vendor::RiscV, TAG_ARCH).filter(|arch| arch.len() <= MOST_ARCH)
         && let Some(isa) = RiscV::parse(arch)
     {
         draft.isa(

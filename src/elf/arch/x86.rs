@@ -39,8 +39,11 @@ pub(super) fn describe(parts: &mut Parts<'_, '_>, draft: &mut Draft) {
             FEATURE_1_AND => FEATURES_1,
             FEATURE_2_NEEDED => FEATURES_2,
             ISA_1_NEEDED => {
-                if let Some((_, level)) = LEVELS.iter().find(|(bit, _)| value & bit != 0) {
-                    draft.isa(*level, Source::Declared, format!("{from} (x86 ISA needed, {value:#x})"));
+                if let Some((bit, level)) = LEVELS.iter().find(|(bit, _)| value & bit != 0) {
+                    // The baseline is what every 64-bit CPU has: in 32-bit code, a Pentium 4's.
+                    let is_32_bit = parts.layout.header.e_machine == em::I386;
+                    let level = if is_32_bit && *bit == 1 { "pentium4" } else { level };
+                    draft.isa(level, Source::Declared, format!("{from} (x86 ISA needed, {value:#x})"));
                 }
                 continue;
             }
