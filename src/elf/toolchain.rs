@@ -133,9 +133,9 @@ pub(super) fn read(
             Some((Source::Inferred, "the interpreter's name"))
         } else if parts.layout.sections.iter().any(|section| {
             // Sections of glibc's own that only a statically linked program has.
-            let names: [&[u8]; 4] =
+            let own: [&[u8]; 4] =
                 [b"__libc_freeres_fn", b"__libc_atexit", b"__libc_IO_vtables", b"__libc_subfreeres"];
-            names.iter().any(|name| parts.layout.is_named(section, name))
+            own.iter().any(|name| parts.layout.is_named(section, name))
         }) {
             Some((Source::Inferred, "section names of glibc"))
         } else {

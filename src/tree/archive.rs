@@ -6,8 +6,9 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufReader, Read, Write as _};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -352,7 +353,7 @@ pub(super) fn with_reader<T>(
     file.write_all(&kept)?;
     let begun = kept.len() as u64;
     drop(kept);
-    let total = begun + spill(from.take(MOST_SPILLED), &mut file)?;
+    let total = begun + spill(from.take(MOST_SPILLED), &file, begun)?;
     file.set_len(total)?;
     if total > MOST_SPILLED {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the member is larger than 4 GiB"));
@@ -362,9 +363,9 @@ pub(super) fn with_reader<T>(
     Ok(then(&mut Reader::file(file.as_fd(), 0, total, &mut blocks)))
 }
 
-/// Copies what is not zero, and leaves holes for the rest: a sparse member takes no more room than it did. Gives the
-/// count of all bytes.
-fn spill(mut from: impl Read, to: &mut File) -> io::Result<u64> {
+/// Copies what is not zero to `to`, from its byte `begin` on, and leaves holes for the rest: a sparse member takes no more
+/// room than it did. Gives the count of all bytes.
+fn spill(mut from: impl Read, to: &File, begin: u64) -> io::Result<u64> {
     let mut piece = vec![0; 1 << 16];
     let mut total = 0;
     loop {
@@ -373,10 +374,8 @@ fn spill(mut from: impl Read, to: &mut File) -> io::Result<u64> {
             return Ok(total);
         }
         let bytes = &piece[..count];
-        if bytes.iter().all(|byte| *byte == 0) {
-            to.seek(SeekFrom::Current(count as i64))?;
-        } else {
-            to.write_all(bytes)?;
+        if bytes.iter().any(|byte| *byte != 0) {
+            to.write_all_at(bytes, begin + total)?;
         }
         total += count as u64;
     }
