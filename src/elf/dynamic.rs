@@ -38,6 +38,21 @@ pub(super) struct Dynamic {
     pub(super) versions: Vec<(String, Vec<String>)>,
 }
 
+impl Dynamic {
+    /// `2.34` of `GLIBC_2.34`, the highest by number.
+    pub(super) fn highest_glibc(&self) -> Option<String> {
+        let versions = self.versions.iter().flat_map(|(_, versions)| versions);
+        versions
+            .filter_map(|version| version.strip_prefix("GLIBC_"))
+            .filter_map(|version| {
+                let numbers: Option<Vec<u32>> = version.split('.').map(|part| part.parse().ok()).collect();
+                numbers.map(|numbers| (numbers, version))
+            })
+            .max()
+            .map(|(_, version)| version.to_owned())
+    }
+}
+
 /// The dynamic section; `None` where the file has none.
 pub(super) fn read(layout: &mut Layout, file: &mut Reader<'_>) -> Result<Option<Dynamic>, ElfError> {
     let Some((offset, len)) = place(layout) else { return Ok(None) };

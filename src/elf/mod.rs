@@ -8,6 +8,7 @@
 
 mod arch;
 mod attributes;
+mod draft;
 mod dynamic;
 mod fit;
 mod go;
@@ -23,8 +24,9 @@ pub mod values;
 
 use std::io;
 
+pub use draft::{Evidence, Source};
 pub use fit::{Mismatch, fit};
-pub use identity::{Evidence, Identity, PlatformFact, Source};
+pub use identity::{Identity, PlatformFact};
 pub use kind::{Kind, Script, kind};
 pub use reader::{Blocks, Reader};
 pub use toolchain::{Bionic, Glibc, Go, Musl, Rust, Toolchain};

@@ -1,7 +1,7 @@
 //! What read-only data tells of who made a program, where nothing else does.
 
 use super::ElfError;
-use super::identity::Parts;
+use super::draft::Parts;
 
 /// How much of `.rodata` is searched, in bytes.
 const MOST: u64 = 16 << 20;

@@ -7,8 +7,8 @@ use scroll::Pread;
 use serde::Serialize;
 
 use super::ElfError;
+use super::draft::{Draft, Evidence, Parts, Source};
 use super::dynamic::Dynamic;
-use super::identity::{Draft, Evidence, Parts, Source};
 use super::rodata;
 
 /// What is known of each toolchain that had a part in a binary.
@@ -124,7 +124,7 @@ pub(super) fn read(
         toolchain.musl = Some(Musl::default());
         told("toolchain.musl", Source::Inferred, "the C library's name (`libc.so`)");
     } else {
-        let needs = dynamic.and_then(super::identity::highest_glibc);
+        let needs = dynamic.and_then(Dynamic::highest_glibc);
         let from = if needs.is_some() {
             Some((Source::Declared, "needed symbol versions (GLIBC_)"))
         } else if needed.iter().any(|name| name.starts_with("libc.so.6")) || soname.starts_with("libc.so.6") {

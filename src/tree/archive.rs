@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use tar::EntryType;
 
-use super::identify::{beneath, content};
+use super::content::{beneath, content};
 use super::metered::{Meter, Metered};
 use super::sparse::Sparse;
 use super::{Content, Record};

@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
-use super::identify::{beneath, content};
+use super::content::{beneath, content};
 use super::{Content, Record, TreeError};
 use crate::elf::{Blocks, Reader};
 

@@ -5,14 +5,15 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::archive::{self, Compression};
+use super::content::content;
 use super::{Content, Record, TreeError, directory};
-use crate::elf::{Blocks, Identity, Kind, Reader, kind};
+use crate::elf::{Blocks, Reader};
 
 /// Tells what every program of `input` is: a file, a directory, a tar stream (plain, gzip, zstd or xz), or `-` for
 /// standard input. Records come sorted by path.
@@ -119,36 +120,4 @@ fn excerpt(first: &[u8]) -> String {
     }
     let bytes: Vec<String> = first.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("the bytes {}", bytes.join(" "))
-}
-
-/// What a file is; `None` for what is no program.
-pub(super) fn content(file: &mut Reader<'_>) -> io::Result<Option<Content>> {
-    Ok(match kind(file)? {
-        Kind::Elf => Some(match Identity::read(file) {
-            Ok(identity) => Content::Elf(Box::new(identity)),
-            Err(err) => {
-                use std::error::Error as _;
-                let cause = err.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-                Content::Error { message: format!("{err}{cause}") }
-            }
-        }),
-        Kind::Script(script) => Some(Content::Script(script)),
-        Kind::MachO { architectures } => Some(Content::MachO(architectures)),
-        Kind::Pe { machine } => Some(Content::Pe(machine)),
-        _ => None,
-    })
-}
-
-/// `INPUT/path`, or `INPUT!/path` in an archive.
-pub(super) fn beneath(input: &Path, separator: &str, path: &[u8]) -> PathBuf {
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let mut bytes = input.as_os_str().as_bytes().to_vec();
-    if path.is_empty() {
-        return input.to_owned();
-    }
-    if separator != "/" || bytes.last() != Some(&b'/') {
-        bytes.extend_from_slice(separator.as_bytes());
-    }
-    bytes.extend_from_slice(path);
-    std::ffi::OsString::from_vec(bytes).into()
 }

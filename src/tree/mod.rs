@@ -4,6 +4,7 @@
 //! never opens what is no regular file, and turns whatever goes wrong with one file into a record of its own.
 
 mod archive;
+mod content;
 mod directory;
 mod identify;
 pub(crate) mod metered;

@@ -15,7 +15,7 @@ use goblin::elf::section_header::SHT_NOBITS;
 use scroll::Pread;
 
 use super::attributes::{self, Attribute};
-use super::identity::{Draft, Parts, Source};
+use super::draft::{Draft, Parts, Source};
 use super::{ElfError, Go};
 
 /// `e_machine` values that more than one file needs.
