@@ -52,6 +52,16 @@ pub enum BundleError {
         /// The target's guest.
         expected: String,
     },
+    /// The target's CPU cannot run the program.
+    #[error("the target `{target}` cannot run `{}`: {}", path.display(), reasons.join("; "))]
+    Unfit {
+        /// The program.
+        path: PathBuf,
+        /// The target.
+        target: String,
+        /// Why, one reason each.
+        reasons: Vec<String>,
+    },
     /// The program is foreign to the host, and no emulator was given.
     #[error("`{}` is for {guest} and needs an emulator on {host}", path.display())]
     NoEmulator {
@@ -90,6 +100,11 @@ impl BundleError {
             Self::UnknownGuest { .. } => "`polyarch target list` shows the machines that are known".into(),
             Self::WrongTarget { guest, .. } => {
                 format!("leave `--target` out, or give one whose guest is `{guest}`: `polyarch target list`")
+            }
+            Self::Unfit { .. } => {
+                "compile it for the target (`polyarch target show` has its limits), or leave `--target` out; \
+                 `polyarch inspect` shows what the program fits"
+                    .into()
             }
             Self::NoEmulator { guest, host, .. } => {
                 format!("`polyarch emulator fetch --guest {guest} --host {host}` gets one")

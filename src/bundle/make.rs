@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use oci_spec::image::{Arch, ConfigBuilder, HistoryBuilder, ImageConfigurationBuilder, Os, RootFsBuilder};
 
 use super::{BundleError, Program};
+use crate::elf;
 use crate::emulator::Emulator;
 use crate::image::{self, ImageConfiguration, ImageRef, NewImage, NewLayer, WrittenImage, labels, rfc3339};
 use crate::layer::{Content, LayerFile};
@@ -100,6 +101,19 @@ impl Bundle {
                 expected: target.qemu.guest.clone(),
             });
         }
+        if let Some(target) = &self.target {
+            let wrong = elf::fit(self.program.identity(), target);
+            if !wrong.is_empty() {
+                return Err(BundleError::Unfit {
+                    path: self.program.path.clone(),
+                    target: target.name.clone(),
+                    reasons: wrong
+                        .iter()
+                        .map(|wrong| wrong.describe(self.program.identity(), target))
+                        .collect(),
+                });
+            }
+        }
         let program = format!("/bin/{name}");
         let mut labels = HashMap::from([
             (labels::GUEST.to_owned(), guest.clone()),
@@ -112,7 +126,7 @@ impl Bundle {
         let mut entrypoint = Vec::new();
         if let Some(emulator) = self.emulator()? {
             let path = format!("/{}", self.emulator_path());
-            entrypoint.extend([path.clone(), "-0".into(), name.clone()]);
+            entrypoint.extend([path.clone(), "-0".into(), program.clone()]);
             if let Some(cpu) = self.target.as_ref().and_then(|target| target.qemu.cpu.clone()) {
                 entrypoint.extend(["-cpu".into(), cpu]);
             }

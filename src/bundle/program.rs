@@ -20,6 +20,7 @@ pub struct Program {
     pub(super) name: String,
     pub(super) digest: Digest,
     guest: &'static Guest,
+    identity: Identity,
 }
 
 impl Program {
@@ -33,7 +34,7 @@ impl Program {
         if !file.metadata().map_err(failed)?.is_file() {
             return Err(BundleError::NotProgram { path: path.into(), reason: "it is no file".into() });
         }
-        check_static(path, &file)?;
+        let identity = check_static(path, &file)?;
         let mut reader = DigestReader::new(file);
         let mut head = Vec::with_capacity(HEAD);
         reader.by_ref().take(HEAD as u64).read_to_end(&mut head).map_err(failed)?;
@@ -48,7 +49,13 @@ impl Program {
         let guest = guests
             .find(|guest| guest.binfmt.matches(&head))
             .ok_or_else(|| BundleError::UnknownGuest { path: path.into() })?;
-        Ok(Self { path: path.into(), name: name.into(), digest: reader.digest(), guest })
+        Ok(Self { path: path.into(), name: name.into(), digest: reader.digest(), guest, identity })
+    }
+
+    /// What it says of itself.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// The guest that runs it.
@@ -59,7 +66,7 @@ impl Program {
 }
 
 /// Refuses what is no static program.
-fn check_static(path: &Path, file: &File) -> Result<(), BundleError> {
+fn check_static(path: &Path, file: &File) -> Result<Identity, BundleError> {
     let failed = |source| BundleError::Read { path: path.into(), source };
     let not = |reason: String| BundleError::NotProgram { path: path.into(), reason };
     let len = file.metadata().map_err(failed)?.len();
@@ -70,15 +77,15 @@ fn check_static(path: &Path, file: &File) -> Result<(), BundleError> {
             ElfError::NotElf => not("it is no ELF file".into()),
             err => not(err.to_string()),
         })?;
-    if let Some(interpreter) = identity.interpreter {
-        return Err(BundleError::Dynamic { path: path.into(), interpreter });
+    if let Some(interpreter) = &identity.interpreter {
+        return Err(BundleError::Dynamic { path: path.into(), interpreter: interpreter.clone() });
     }
     // A program whose parts lie beyond its end would only fail where it is run.
     if !identity.is_loadable {
         return Err(not(identity.problems.join("; ")));
     }
     match identity.linkage {
-        Some("static" | "static-pie") if identity.alignment.is_some() => Ok(()),
+        Some("static" | "static-pie") if identity.alignment.is_some() => Ok(identity),
         _ => Err(not("it is an ELF file, and no executable".into())),
     }
 }

@@ -1,11 +1,13 @@
 //! Turns an error into one message: what was being done, why it failed, what to do next.
 
 use std::error::Error;
+use std::ffi::OsStr;
 use std::io;
 use std::process::ExitCode;
 
 use super::exit;
 use super::printer::{ERROR, HINT, line};
+use super::table::shown;
 use crate::binfmt::{BinfmtError, RuleError};
 use crate::bundle::BundleError;
 use crate::debian::DebianError;
@@ -59,6 +61,11 @@ fn run_status(err: &SandboxError) -> u8 {
 pub(super) fn one_line(err: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(Some(err), |err: &&(dyn Error + 'static)| (*err).source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Prints that something is wrong with `path`, which is one of several things asked for.
+pub(super) fn print(path: &OsStr, message: &str) {
+    line(format_args!("{ERROR}error{ERROR:#}: `{}`: {}", shown(path), shown(message)));
 }
 
 /// Prints what to do about `err`, where something is known.

@@ -19,9 +19,9 @@ use crate::target::Platform;
 /// polyarch failed, 126 that the program cannot be executed, 127 that it was not found.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Set an environment variable
-    #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
-    env: Vec<(String, String)>,
+    /// Set an environment variable; without a value, pass on the one that it has here
+    #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = passed)]
+    env: Vec<(String, Option<String>)>,
 
     /// The working directory in the container
     #[arg(short, long, value_name = "DIR")]
@@ -54,13 +54,22 @@ impl Args {
         let overrides = Overrides {
             args: command.collect(),
             entrypoint: self.entrypoint,
-            env: self.env.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            env: self
+                .env
+                .into_iter()
+                .filter_map(|(name, value)| Some((name.into(), value?.into())))
+                .collect(),
             cwd: self.workdir,
         };
         let process = Process::of(image.config(), overrides, &hostname)?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
         let options = Options { given: self.emulator, cache: &cache, search: &search };
         let handlers = Handlers::of(&image, &options)?;
+
+        printer.verbose(format_args!("the image is for {}", image.platform()));
+        for handler in &handlers.list {
+            printer.verbose(format_args!("programs for {} run through {}", handler.guest, handler.emulator));
+        }
 
         let folder = Folder::new(&cache.join("run"))?;
         if let Err(err) = unpack(&image, &folder, &signals, printer) {
@@ -102,11 +111,20 @@ fn named(err: LayerError, index: usize) -> anyhow::Error {
     anyhow::Error::new(err).context(format!("unpacking layer {} of the image", index + 1))
 }
 
-/// `NAME=VALUE`, or `NAME` with the value that it has here.
+/// `NAME=VALUE`, or `NAME` with the value that it has here; `None` where it has none, as docker leaves such out.
+fn passed(text: &str) -> Result<(String, Option<String>), String> {
+    if text.contains('=') {
+        return variable(text).map(|(name, value)| (name, Some(value)));
+    }
+    if text.is_empty() {
+        Err("a variable needs a name".into())
+    } else {
+        Ok((text.into(), std::env::var(text).ok()))
+    }
+}
+
+/// `NAME=VALUE`.
 pub(super) fn variable(text: &str) -> Result<(String, String), String> {
-    let (name, value) = match text.split_once('=') {
-        Some((name, value)) => (name, value.to_owned()),
-        None => (text, std::env::var(text).map_err(|_| format!("`{text}` has no value here"))?),
-    };
-    if name.is_empty() { Err("a variable needs a name".into()) } else { Ok((name.into(), value)) }
+    let (name, value) = text.split_once('=').ok_or("a variable is given as `NAME=VALUE`")?;
+    if name.is_empty() { Err("a variable needs a name".into()) } else { Ok((name.into(), value.into())) }
 }

@@ -25,6 +25,45 @@ pub enum Mismatch {
     Feature,
 }
 
+impl Mismatch {
+    /// What `identity` is and `target` wants, in a few words.
+    pub fn describe(self, identity: &Identity, target: &Target) -> String {
+        let profile = &target.elf;
+        let or = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".into());
+        let list = |values: &[String]| values.join(" or ");
+        match self {
+            Self::Os => format!("it is for {}, not {}", or(&identity.platform.os), target.platform.os),
+            Self::Machine => format!(
+                "it is for machine {}, not {}",
+                identity.machine.map_or_else(|| identity.machine_id.to_string(), str::to_owned),
+                list(&profile.machines)
+            ),
+            Self::Class => format!("it has {} bits, not {}", identity.class, profile.class),
+            Self::Endianness => "it has the other byte order".into(),
+            Self::Abi => format!("its ABI is {}, not {}", or(&identity.abi), list(&profile.abi)),
+            Self::Isa => {
+                format!("it needs ISA level {}, and the target has {}", or(&identity.isa), or(&profile.isa))
+            }
+            Self::FloatAbi => format!(
+                "its float ABI is {}, and the target takes {}",
+                or(&identity.float_abi),
+                list(&profile.float_abi)
+            ),
+            Self::Feature => {
+                let features = excluded(identity, target).collect::<Vec<_>>().join(", ");
+                format!("it uses {features}, which the target does not have")
+            }
+        }
+    }
+}
+
+/// The features of a binary that a target does not have.
+fn excluded<'a>(identity: &'a Identity, target: &'a Target) -> impl Iterator<Item = &'a str> {
+    let families = &target.elf.excludes;
+    let is_excluded = |feature: &&str| families.iter().any(|family| feature.starts_with(family.as_str()));
+    identity.features.iter().map(String::as_str).filter(is_excluded)
+}
+
 /// Why `identity` does not fit `target`; empty where it does. Where it is for another machine altogether, the
 /// finer differences are not told. Facts that the binary does not tell are held
 /// in its favour.
@@ -57,8 +96,7 @@ pub fn fit(identity: &Identity, target: &Target) -> Vec<Mismatch> {
         let accepted = &profile.float_abi;
         check(accepted.is_empty() || accepted.iter().any(|known| known == float), Mismatch::FloatAbi);
     }
-    let is_excluded = |feature: &String| profile.excludes.iter().any(|family| feature.starts_with(family));
-    check(!identity.features.iter().any(is_excluded), Mismatch::Feature);
+    check(excluded(identity, target).next().is_none(), Mismatch::Feature);
     wrong
 }
 

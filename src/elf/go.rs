@@ -38,6 +38,8 @@ pub(super) fn read(
         None => None,
     };
     let Some((offset, len)) = place else { return Ok(has_note.then(Go::default)) };
+    // Without section names this is a guess, which a file that is cut short must not be blamed with.
+    let len = if layout.sections.is_empty() { len.min(file.len().saturating_sub(offset)) } else { len };
     let Some(bytes) = layout.bytes(file, "Go's build information", offset, len.min(MOST))? else {
         return Ok(has_note.then(Go::default));
     };

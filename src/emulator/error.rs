@@ -139,6 +139,15 @@ pub enum Unfit {
     },
     /// It may not be executed.
     NotExecutable,
+    /// It does not tell its version as QEMU's emulators do.
+    NotEmulator,
+    /// It is QEMU's emulator of another guest.
+    Guest {
+        /// The guest that is wanted.
+        expected: String,
+        /// The guest that it runs.
+        found: String,
+    },
 }
 
 impl fmt::Display for Unfit {
@@ -154,6 +163,10 @@ impl fmt::Display for Unfit {
                 write!(f, "it is dynamically linked (it needs `{interpreter}`)")
             }
             Self::NotExecutable => f.write_str("it may not be executed"),
+            Self::NotEmulator => f.write_str("it does not answer `--version` as a qemu-user program does"),
+            Self::Guest { expected, found } => {
+                write!(f, "it runs programs for {found}, and {expected} is wanted")
+            }
         }
     }
 }

@@ -173,11 +173,11 @@ impl Fetching<'_> {
         };
         let read = |source| EmulatorError::Read { path: path.clone(), source };
         probe::check(&path, &self.target.elf).map_err(read)?.map_err(unfit)?;
-        let told = if self.target.platform == Platform::host() { probe::version(&path) } else { None };
+        let told = if self.target.platform == Platform::host() { probe::told(&path) } else { None };
         let description = Description::new(
             self.guest,
             self.target,
-            Some(told.unwrap_or_else(|| qemu_version(package))),
+            Some(told.map_or_else(|| qemu_version(package), |told| told.version)),
             probe::sha256(&path)?,
             DebianPackage {
                 name: package.name.clone(),

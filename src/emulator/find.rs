@@ -62,6 +62,16 @@ pub(super) fn given(guest: &Guest, host: &Target, path: &Path) -> Result<Emulato
         |unfit| EmulatorError::Unfit { path: path.into(), host: Box::new(host.platform.clone()), unfit };
     let path = path.canonicalize().map_err(read)?;
     probe::check(&path, &host.elf).map_err(read)?.map_err(unfit)?;
+    // Another machine's program cannot be asked.
+    if host.platform == Platform::host() {
+        match probe::told(&path) {
+            None => return Err(unfit(Unfit::NotEmulator)),
+            Some(told) if told.guest != guest.name => {
+                return Err(unfit(Unfit::Guest { expected: guest.name.clone(), found: told.guest }));
+            }
+            Some(_) => {}
+        }
+    }
     described(guest, host, path, Source::Given)
 }
 
@@ -92,6 +102,7 @@ pub(super) fn on_host(
 fn described(guest: &Guest, host: &Target, path: PathBuf, source: Source) -> Result<Emulator, EmulatorError> {
     let sha256 = probe::sha256(&path)?;
     // What another machine's program is can only be told by running it, which is not ours to try.
-    let version = if host.platform == Platform::host() { probe::version(&path) } else { None };
+    let version = if host.platform == Platform::host() { probe::told(&path) } else { None };
+    let version = version.map(|told| told.version);
     Ok(Emulator { guest: guest.name.clone(), host: host.platform.clone(), path, version, sha256, source })
 }

@@ -75,8 +75,17 @@ pub(super) fn sha256(path: &Path) -> Result<String, EmulatorError> {
         .map_err(|source| EmulatorError::Read { path: path.into(), source })
 }
 
-/// The version that the emulator at `path`, which this machine can run, tells; `None` where it tells none.
-pub(super) fn version(path: &Path) -> Option<String> {
+/// What an emulator tells of itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    /// The guest, by QEMU's name.
+    pub(super) guest: String,
+    /// QEMU's version.
+    pub(super) version: String,
+}
+
+/// What the emulator at `path`, which this machine can run, tells of itself; `None` where it tells nothing as QEMU does.
+pub(super) fn told(path: &Path) -> Option<Told> {
     let child = Command::new(path)
         .arg("--version")
         .env_clear()
@@ -87,10 +96,12 @@ pub(super) fn version(path: &Path) -> Option<String> {
         .ok()?;
     let text = first_output(child)?;
     // `qemu-mips version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)`.
-    let version = text.split_once(" version ")?.1.split_whitespace().next()?;
+    let (name, version) = text.split_once(" version ")?;
+    let guest = name.strip_prefix("qemu-")?;
+    let version = version.split_whitespace().next()?;
     let is_version = version.starts_with(|first: char| first.is_ascii_digit())
         && version.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".+-~".contains(&byte));
-    is_version.then(|| version.to_owned())
+    is_version.then(|| Told { guest: guest.to_owned(), version: version.to_owned() })
 }
 
 /// What `child` writes first, up to a page of it; a child that takes too long is killed.

@@ -104,12 +104,20 @@ pub enum SandboxError {
     },
 }
 
+/// What is being done where the kernel refuses a handler.
+const REGISTER: &str = "registering the handler of";
+
 impl SandboxError {
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::UserNamespace { .. } => user_namespace_hint(),
+            Self::Inside { step: REGISTER, source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "the emulator must be executable: is the cache, where images are unpacked, on a file system mounted \
+                 `noexec`? `POLYARCH_CACHE_DIR` puts it elsewhere"
+                    .into()
+            }
             Self::Inside { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => user_namespace_hint(),
             Self::Handlers { .. } => "Linux 6.7 or newer has it; a program put into an image by `polyarch bundle` runs \
                  without, through the emulator in the image"
@@ -122,7 +130,7 @@ impl SandboxError {
             {
                 "it is for another CPU, or a script without `#!`; `polyarch inspect` says which".into()
             }
-            Self::NotExecutable { .. } => "`chmod +x` the program before the image is made".into(),
+            Self::NotExecutable { .. } => "it must be a file, and one that may be executed: `chmod +x` it before the image is made".into(),
             Self::Interpreter { .. } => "`polyarch inspect` of the program shows what it needs".into(),
             Self::NoProgram => "give one after the image, as in `polyarch run IMAGE PROGRAM`".into(),
             Self::User { .. } => {
@@ -172,7 +180,7 @@ impl From<Failure> for SandboxError {
             Step::Namespaces => "making the namespaces",
             Step::Mount => "mounting",
             Step::Prepare => "making",
-            Step::Register => "registering the handler of",
+            Step::Register => REGISTER,
             Step::Emulator => "opening the emulator",
             Step::Identity => "dropping",
             Step::WorkingDirectory => "entering the working directory",

@@ -42,7 +42,8 @@ impl Handlers {
             && let Some(path) = labels.get(labels::EMULATOR).filter(|path| is_plain(path))
         {
             let emulator = match &options.given {
-                Some(path) => Emulator::Host(path.into()),
+                // Checked as any emulator that is given.
+                Some(_) => Emulator::Host(emulator::find(guest, &host, options)?.path.into()),
                 None => Emulator::Inside(path.into()),
             };
             handlers.list.push(handler(guest, emulator));

@@ -1,6 +1,7 @@
 //! What the supervising process hands to the processes inside: all that they need to know, and nothing else.
 
 use std::ffi::OsString;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,15 @@ pub enum Emulator {
     Host(OsString),
     /// A file of the container.
     Inside(OsString),
+}
+
+impl fmt::Display for Emulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(path) => write!(f, "`{}` of this machine", path.to_string_lossy()),
+            Self::Inside(path) => write!(f, "`{}` of the image", path.to_string_lossy()),
+        }
+    }
 }
 
 /// Everything that the processes inside need.

@@ -114,6 +114,10 @@ fn whole(path: &OsStr, content: io::Result<Option<Content>>, first: &[u8]) -> Re
 
 /// The first bytes of something unknown, for people.
 fn excerpt(first: &[u8]) -> String {
+    if first.starts_with(b"!<arch>\n") {
+        return "the mark of an `ar` archive, as static libraries and Debian packages are (`ar p FILE data.tar.xz | polyarch inspect -`)"
+            .into();
+    }
     let first = &first[..first.len().min(16)];
     if first.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
         return format!("the text {:?}", String::from_utf8_lossy(first));

@@ -70,6 +70,11 @@ fn the_same_bundle_is_the_same_bytes() {
 fn other_tools_read_what_is_written() {
     let cx = Cx::new();
     probe(&cx, MIPS, "probe");
+    let board = cx.run(["target", "show", "linux/mips", "--format", "toml"]).success();
+    let board = board
+        .replace("\"linux/mips\"\ndesc", "\"my/board\"\ndesc")
+        .replace("[qemu]\n", "[qemu]\ncpu = \"24Kc\"\n");
+    cx.file("board.toml", board);
     let printed = digest(
         &cx,
         &[
@@ -81,7 +86,7 @@ fn other_tools_read_what_is_written() {
             "-w",
             "/w",
             "--target",
-            "routeros/mipsbe",
+            "./board.toml",
             "--",
             "uname",
             "-x",
@@ -93,9 +98,9 @@ fn other_tools_read_what_is_written() {
     assert_eq!((&seen["Architecture"], &seen["Os"]), (&"amd64".into(), &"linux".into()));
     assert_eq!(seen["Created"], "2023-11-14T22:13:20Z");
     assert_eq!(seen["Labels"]["io.polyarch.guest"], "mips");
-    assert_eq!(seen["Labels"]["io.polyarch.target"], "routeros/mipsbe");
+    assert_eq!(seen["Labels"]["io.polyarch.target"], "my/board");
     let config = skopeo(&cx, &["inspect", "--config", "oci:dir:t"]);
-    let entrypoint = ["/.polyarch/qemu-mips", "-0", "probe", "-cpu", "24Kc", "/bin/probe"];
+    let entrypoint = ["/.polyarch/qemu-mips", "-0", "/bin/probe", "-cpu", "24Kc", "/bin/probe"];
     assert_eq!(config["config"]["Entrypoint"], json!(entrypoint));
     assert_eq!(config["config"]["Cmd"], json!(["uname", "-x"]));
     assert_eq!(config["config"]["Env"], json!(["A=b c"]));
@@ -190,6 +195,8 @@ fn what_cannot_be_bundled_is_refused_and_leaves_nothing() {
     let object = compile(&Cc { triple: MIPS, flags: &["-c"], source: hello });
     fs::copy(dynamic, cx.path("dynamic")).unwrap();
     fs::copy(object, cx.path("object")).unwrap();
+    let native = compile(&Cc { triple: "x86_64-linux-gnu", flags: &["-static"], source: hello });
+    fs::copy(native, cx.path("native")).unwrap();
     probe(&cx, MIPS, "probe");
     cx.file("text", format!("#!/bin/sh\n{}", "true\n".repeat(20)));
     cx.file("short", "\x7fELF");
@@ -206,7 +213,13 @@ fn what_cannot_be_bundled_is_refused_and_leaves_nothing() {
         (vec!["missing"], "reading the program `missing`"),
         (vec!["/usr/bin"], "it is no file"),
         (vec!["probe", "--target", "linux/arm64"], "the target `linux/arm64` runs aarch64"),
+        (vec!["probe", "--target", "routeros/mipsbe"], "its float ABI is hard, and the target takes soft"),
         (vec!["probe", "--emulator", "/usr/bin/true"], "dynamically linked"),
+        (
+            vec!["probe", "--emulator", "/usr/bin/qemu-arm-static"],
+            "runs programs for arm, and mips is wanted",
+        ),
+        (vec!["probe", "--emulator", "native"], "does not answer `--version`"),
         (vec!["probe", "--host", "nonsense"], "no target is called"),
     ] {
         for output in ["oci:new:t", "docker-archive:new.tar"] {

@@ -212,6 +212,11 @@ fn inputs_that_cannot_be_opened_fail_after_the_others_were_done() {
     let rows: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(row(&rows, "good")["kind"], "elf");
     assert!(row(&rows, "missing")["message"].as_str().unwrap().contains("No such file"));
+    // Where the rows go into a file, the reason is seen all the same, once, and before its hint.
+    let text = cx.run(["inspect", "missing", "good", "good"]);
+    assert_eq!(text.status, 2);
+    assert!(text.stderr.starts_with("error: `missing`: it cannot be opened: No such file"), "{text:?}");
+    assert!(!text.stdout.contains("missing"), "{text:?}");
 }
 
 #[test]

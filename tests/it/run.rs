@@ -105,7 +105,7 @@ fn arguments_environment_and_working_directory_reach_the_program() {
     let cx = Cx::new();
     let image = bundle(&cx, MIPS, "probe");
     let out = cx.run(["run", &image, "args", "", "a b", "-e", "--", "é\n"]).success();
-    assert_eq!(out, "[probe]\n[args]\n[]\n[a b]\n[-e]\n[--]\n[é\n]\n");
+    assert_eq!(out, "[/bin/probe]\n[args]\n[]\n[a b]\n[-e]\n[--]\n[é\n]\n");
 
     let out = ran(cx.polyarch().env("FROM_HERE", "yes").env("NOT", "no").args([
         "run",

@@ -6,13 +6,14 @@ mod text;
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Args as ClapArgs;
 
 use super::exit::ExitStatus;
 use super::format::Format;
 use super::printer::Printer;
 use super::report;
-use crate::tree::{self, Content, Record};
+use crate::tree::{self, Content, Record, TreeError};
 
 /// Tell on which machine programs really run, from their headers, attributes and notes
 ///
@@ -44,25 +45,36 @@ impl Args {
                     let is_bad = |record: &Record| {
                         record.path == input.as_os_str() && matches!(record.content, Content::Error { .. })
                     };
-                    if found.iter().any(is_bad) {
+                    for record in found.iter().filter(|record| is_bad(record)) {
                         status = ExitStatus::Failure;
+                        if let Content::Error { message } = &record.content {
+                            report::print(&record.path, message);
+                        }
                     }
                     records.extend(found);
                 }
                 Err(err) => {
                     status = ExitStatus::Failure;
-                    let message = report::one_line(&err);
-                    records.push(Record { path: input.into(), content: Content::Error { message } });
+                    // The row names the input already.
+                    let message = match &err {
+                        TreeError::Open { source, .. } => format!("it cannot be opened: {source}"),
+                        TreeError::Special { what, .. } => format!("it is a {what}, which is not read"),
+                        err => report::one_line(err),
+                    };
+                    report::print(input.as_os_str(), &message);
                     report::print_hints(&err);
+                    records.push(Record { path: input.into(), content: Content::Error { message } });
                 }
             }
         }
         let mut out = printer.stdout();
         match self.format {
-            Format::Text => text::print(&mut out, &self.inputs, &records)?,
-            Format::Json => json::print(&mut out, &records)?,
+            Format::Text => {
+                text::print(&mut out, &self.inputs, &records).context("writing to standard output")?;
+            }
+            Format::Json => json::print(&mut out, &records).context("writing to standard output")?,
         }
-        out.flush()?;
+        out.flush().context("writing to standard output")?;
         Ok(status)
     }
 }

@@ -34,6 +34,8 @@ pub(super) fn print(out: &mut impl Write, inputs: &[PathBuf], records: &[Record]
                 foreign.push(vec![shown(&record.path), "Mach-O".into(), architectures.join(", ")]);
             }
             Content::Pe(machine) => foreign.push(vec![shown(&record.path), "PE".into(), machine.clone()]),
+            // Of an input itself this was told on standard error.
+            Content::Error { .. } if inputs.iter().any(|input| record.path == input.as_os_str()) => {}
             Content::Error { message } => errors.push((shown(&record.path), shown(message))),
         }
     }
@@ -88,7 +90,11 @@ pub(super) fn print(out: &mut impl Write, inputs: &[PathBuf], records: &[Record]
         counts.push(count(errors.len(), "error", "errors"));
     }
     if counts.is_empty() {
-        counts.push("no programs".into());
+        if records.is_empty() {
+            counts.push("no programs".into());
+        } else {
+            return Ok(());
+        }
     }
     writeln!(out, "{}", counts.join(", "))
 }
@@ -139,7 +145,8 @@ fn single(out: &mut impl Write, record: &Record) -> io::Result<()> {
             writeln!(out, "{path}: Mach-O (macOS), {}", architectures.join(", "))
         }
         Content::Pe(machine) => writeln!(out, "{path}: PE (Windows or UEFI), {machine}"),
-        Content::Error { message } => writeln!(out, "{ERROR}error{ERROR:#}: {path}: {}", shown(message)),
+        // Told on standard error.
+        Content::Error { .. } => Ok(()),
     }
 }
 
