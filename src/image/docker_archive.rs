@@ -10,8 +10,7 @@ use serde::Deserialize;
 use tar::EntryType;
 
 use super::model::{Source, diff_ids};
-use super::oci_layout::{JSON_LIMIT, parse};
-use super::{Image, ImageError, LayerInfo};
+use super::{Image, ImageError, JSON_LIMIT, LayerInfo, parse};
 use crate::layer::Digest;
 use crate::layer::metered::{Meter, Metered};
 

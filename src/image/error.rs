@@ -91,6 +91,15 @@ pub enum ImageError {
         /// As read.
         found: Digest,
     },
+    /// A blob could not be read, or is another than its digest says.
+    #[error("reading the image's {part}")]
+    Blob {
+        /// As in [`ImageError::Invalid`].
+        part: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// No image of that name is there.
     #[error("`{}` has no image called `{name}`", path.display())]
     NoSuchName {

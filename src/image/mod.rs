@@ -4,6 +4,7 @@
 //! A [`NewImage`] is written to one, whole or not at all.
 
 mod choose;
+mod destination;
 mod docker_archive;
 mod error;
 mod json;
@@ -11,13 +12,17 @@ pub mod labels;
 mod model;
 mod oci_layout;
 mod reference;
+mod source;
 mod time;
 mod verified;
 mod write;
 
+pub use destination::{Abilities, Blob, Destination};
 pub use error::{ImageError, ReferenceError};
+use json::parse;
 pub use model::{Image, LayerInfo};
 pub use oci_spec::image::{Config, History, ImageConfiguration};
 pub use reference::ImageRef;
+pub use source::{DOCKER_LIST, DOCKER_MANIFEST, JSON_LIMIT, Raw, Source, descriptor, digest_of, small_blob};
 pub use time::rfc3339;
 pub use write::{LayerSource, NewImage, NewLayer, WrittenImage, write};

@@ -10,12 +10,9 @@ use ocidir::{OciDir, cap_std};
 use super::choose::choose;
 use super::model::{Source, diff_ids};
 use super::verified::Verified;
-use super::{Image, ImageError, LayerInfo};
+use super::{Image, ImageError, JSON_LIMIT, LayerInfo, parse};
 use crate::layer::Digest;
 use crate::target::Platform;
-
-/// The largest manifest or config that is read, in bytes. Registries stop at 4 MiB.
-pub(super) const JSON_LIMIT: u64 = 8 << 20;
 
 /// How deep indexes may be nested.
 const DEPTH: usize = 4;
@@ -126,10 +123,6 @@ impl Source for Layout {
 fn digest(entry: &Descriptor, part: &str) -> Result<Digest, ImageError> {
     let invalid = |err| ImageError::Invalid { part: part.into(), reason: format!("{err}") };
     entry.digest().to_string().parse().map_err(invalid)
-}
-
-pub(super) fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], part: &str) -> Result<T, ImageError> {
-    serde_json::from_slice(bytes).map_err(|source| ImageError::Json { part: part.into(), source })
 }
 
 pub(super) fn layout_error(doing: &'static str, path: &Path) -> impl Fn(ocidir::Error) -> ImageError {
