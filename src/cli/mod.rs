@@ -3,6 +3,7 @@
 //! Nothing imports this room. It alone prints, reads the environment and knows exit statuses.
 
 mod bundle;
+mod copy;
 mod dirs;
 mod emulator;
 mod exit;
@@ -43,6 +44,7 @@ enum Command {
     Inspect(inspect::Args),
     Bundle(bundle::Args),
     Run(run::Args),
+    Copy(copy::Args),
     Emulator(emulator::Args),
     Target(target::Args),
 }
@@ -55,6 +57,7 @@ impl Command {
             Self::Emulator(args) => args.execute(printer),
             Self::Bundle(args) => args.execute(printer),
             Self::Run(args) => args.execute(printer),
+            Self::Copy(args) => args.execute(printer),
         }
     }
 

@@ -3,20 +3,27 @@
 //! An [`Image`] is opened from an [`ImageRef`] for a platform; its layers are verified while they are read.
 //! A [`NewImage`] is written to one, whole or not at all.
 
+mod access;
 mod choose;
+mod copy;
 mod destination;
 mod docker_archive;
 mod error;
 mod json;
 pub mod labels;
+mod layers;
+mod media;
 mod model;
 mod oci_layout;
 mod reference;
 mod source;
+mod tar_file;
 mod time;
 mod verified;
 mod write;
 
+pub use access::Access;
+pub use copy::{CopyOptions, Format, Which, copy};
 pub use destination::{Abilities, Blob, Destination};
 pub use error::{ImageError, ReferenceError};
 use json::parse;
