@@ -8,6 +8,8 @@ mod dirs;
 mod emulator;
 mod exit;
 mod format;
+mod image;
+mod index;
 mod inspect;
 mod printer;
 mod report;
@@ -45,6 +47,8 @@ enum Command {
     Bundle(bundle::Args),
     Run(run::Args),
     Copy(copy::Args),
+    Image(image::Args),
+    Index(index::Args),
     Emulator(emulator::Args),
     Target(target::Args),
 }
@@ -58,6 +62,8 @@ impl Command {
             Self::Bundle(args) => args.execute(printer),
             Self::Run(args) => args.execute(printer),
             Self::Copy(args) => args.execute(printer),
+            Self::Image(args) => args.execute(printer),
+            Self::Index(args) => args.execute(printer),
         }
     }
 

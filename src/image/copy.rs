@@ -107,7 +107,7 @@ pub fn copy(
     destination: &dyn Destination,
     options: &CopyOptions<'_>,
 ) -> Result<Digest, ImageError> {
-    let copier = Copier { source, destination, options, copied: Mutex::default() };
+    let copier = Copier::new(source, destination, options);
     let mut raw = source.top()?;
     let single = destination.abilities().plain_single;
     if single && options.preserve_digests {
@@ -169,7 +169,15 @@ pub(super) struct Copier<'a> {
     pub(super) copied: Mutex<HashMap<(Digest, Change), Descriptor>>,
 }
 
-impl Copier<'_> {
+impl<'a> Copier<'a> {
+    pub(super) fn new(
+        source: &'a dyn Source,
+        destination: &'a dyn Destination,
+        options: &'a CopyOptions<'a>,
+    ) -> Self {
+        Self { source, destination, options, copied: Mutex::default() }
+    }
+
     /// Copies what `raw` names, but for itself. Gives it as it is at the destination, and its platform.
     pub(super) fn image(&self, raw: &Raw) -> Result<(Raw, Option<Platform>), ImageError> {
         let manifest: ImageManifest = parse(&raw.bytes, "manifest")?;

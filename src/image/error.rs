@@ -118,6 +118,16 @@ pub enum ImageError {
         /// The platforms that are there.
         platforms: Vec<String>,
     },
+    /// Two images of one index are for the same platform.
+    #[error("`{first}` and `{second}` are both for {platform}")]
+    SamePlatform {
+        /// The platform.
+        platform: String,
+        /// The one image.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// Nobody said where the store is.
     #[error("there is no folder for the store")]
     NoStore,
@@ -173,6 +183,9 @@ impl ImageError {
             Self::Preserve { .. } => Some("leave `--preserve-digests` out, or what changes the image".into()),
             Self::Format { .. } => Some("leave `--format docker` out, or give `--compression gzip`".into()),
             Self::Several { platforms } => list("choose with `--platform`, one of", platforms),
+            Self::SamePlatform { .. } => {
+                Some("an index has one image a platform; leave one of them out".into())
+            }
             Self::NoStore => Some("set `HOME`, or `POLYARCH_DATA_DIR` to an absolute path".into()),
             Self::Digest { .. } => Some("the image is damaged; fetch or make it again".into()),
             Self::Layout { doing: "reading", .. } => {

@@ -15,12 +15,13 @@ use std::path::Path;
 use oci_spec::image::{History, ImageConfiguration, ImageManifestBuilder, MediaType, SCHEMA_VERSION};
 
 use super::json::canonical;
-use super::{Access, Destination, ImageError, ImageRef, Raw, descriptor};
+use super::{Access, Blob, Destination, ImageError, ImageRef, Raw, descriptor};
 use crate::layer::{Compression, Digest, LayerError, LayerFile, LayerWriter, Written};
 
 pub(super) use docker_archive::DockerArchiveWriter;
 pub(super) use layout::{LayoutWriter, change_index, name_in};
 pub(super) use oci_archive::OciArchiveWriter;
+pub(super) use pipe::piped;
 pub(super) use spool::TEMPORARY;
 
 /// The folder that `path` is in.
@@ -90,20 +91,11 @@ fn put(image: &NewImage<'_>, destination: &dyn Destination) -> Result<Digest, Im
         if destination.abilities().plain_single { Compression::None } else { Compression::Gzip };
     let mut layers = Vec::new();
     for (at, (layer, _)) in image.layers.iter().enumerate() {
-        let (written, put) = pipe::piped(
+        let (written, put) = piped(
             |out| layer.write(compression, out),
             |mut content| destination.put_blob(&mut content, None),
         );
-        // Where the layer cannot be made, that it did not arrive is no news.
-        let written = match (written, &put) {
-            (Err(source), Ok(_) | Err(ImageError::Blob { .. })) => {
-                return Err(ImageError::Layer { number: at + 1, source });
-            }
-            (written, _) => {
-                put?;
-                written.map_err(|source| ImageError::Layer { number: at + 1, source })?
-            }
-        };
+        let (written, _) = both(written, put, at + 1)?;
         layers.push(written);
     }
     let config = config_bytes(image, &layers)?;
@@ -122,6 +114,19 @@ fn put(image: &NewImage<'_>, destination: &dyn Destination) -> Result<Digest, Im
         canonical(&manifest).map_err(|source| ImageError::Json { part: "manifest".into(), source })?;
     let platform = super::model::platform(&image.config);
     destination.finish(&Raw::new(manifest, None)?, Some(&platform))
+}
+
+/// What came of making layer `number` and of putting it. Where it cannot be made, that it did not arrive is no news.
+pub(super) fn both<T>(
+    made: Result<T, LayerError>,
+    put: Result<Blob, ImageError>,
+    number: usize,
+) -> Result<(T, Blob), ImageError> {
+    match (made, put) {
+        (Ok(made), put) => Ok((made, put?)),
+        (Err(source), Ok(_) | Err(ImageError::Blob { .. })) => Err(ImageError::Layer { number, source }),
+        (Err(_), Err(err)) => Err(err),
+    }
 }
 
 /// OCI's media type of a layer that is compressed so.

@@ -6,7 +6,7 @@ use std::thread;
 
 /// What the other side writes; its end is an error where the other side failed, for it is not the whole then.
 #[derive(Debug)]
-pub(super) struct Piped<'a> {
+pub(in crate::image) struct Piped<'a> {
     pipe: io::Result<PipeReader>,
     complete: &'a AtomicBool,
 }
@@ -23,7 +23,7 @@ impl Read for Piped<'_> {
 }
 
 /// Runs `make`, whose output `take` reads at the same time.
-pub(super) fn piped<T, E, U: Send>(
+pub(in crate::image) fn piped<T, E, U: Send>(
     make: impl FnOnce(&mut dyn Write) -> Result<T, E>,
     take: impl FnOnce(Piped<'_>) -> U + Send,
 ) -> (Result<T, E>, U) {
