@@ -1,7 +1,6 @@
 //! From a reference to what can be read or written.
 
 use std::fs::File;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::docker_archive::DockerArchive;
@@ -48,19 +47,12 @@ impl Access {
             }
             ImageRef::Store { name } => {
                 let path = self.store()?;
-                let lock = match File::open(path.join("blobs/sha256")) {
-                    Ok(lock) => lock,
-                    Err(err) if err.kind() == ErrorKind::NotFound => {
-                        return Err(ImageError::NoSuchName {
-                            path: path.into(),
-                            name: name.clone(),
-                            present: Vec::new(),
-                        });
-                    }
-                    Err(source) => {
-                        return Err(ImageError::File { doing: "reading", path: path.into(), source });
-                    }
-                };
+                if !path.join("index.json").exists() {
+                    let (path, name) = (path.into(), name.clone());
+                    return Err(ImageError::NoSuchName { path, name, present: Vec::new() });
+                }
+                let failed = |source| ImageError::File { doing: "reading", path: path.into(), source };
+                let lock = File::open(path.join("blobs/sha256")).map_err(failed)?;
                 let failed = |source| ImageError::File { doing: "locking", path: path.into(), source };
                 lock.lock_shared().map_err(failed)?;
                 Box::new(Layout::folder(path, super::reference::aliases(name), Some(lock))?)

@@ -183,6 +183,8 @@ impl<'a> Copier<'a> {
         let manifest: ImageManifest = parse(&raw.bytes, "manifest")?;
         let config = small_blob(self.source, manifest.config(), "config")?;
         let parsed = is_config(manifest.config()).then(|| parse::<Config>(&config, "config")).transpose()?;
+        // BuildKit's attestations have a config of an image's type.
+        let parsed = parsed.filter(|config| config.os.as_deref() != Some("unknown"));
         let platform = parsed.as_ref().and_then(Config::platform);
         if let (Which::Exactly(wanted), Some(platform)) = (&self.options.which, &platform)
             && platform != wanted

@@ -170,6 +170,8 @@ pub enum ImageError {
     },
 }
 
+const DAMAGED: &str = "the image is damaged; fetch or make it again";
+
 impl ImageError {
     /// What to do about it.
     #[must_use]
@@ -187,7 +189,12 @@ impl ImageError {
                 Some("an index has one image a platform; leave one of them out".into())
             }
             Self::NoStore => Some("set `HOME`, or `POLYARCH_DATA_DIR` to an absolute path".into()),
-            Self::Digest { .. } => Some("the image is damaged; fetch or make it again".into()),
+            Self::Digest { .. } => Some(DAMAGED.into()),
+            Self::Blob { source, .. }
+                if matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+            {
+                Some(DAMAGED.into())
+            }
             Self::Layout { doing: "reading", .. } => {
                 Some("an OCI layout is a folder with `oci-layout`, `index.json` and `blobs`".into())
             }
