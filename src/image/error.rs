@@ -191,7 +191,10 @@ impl ImageError {
             Self::NoStore => Some("set `HOME`, or `POLYARCH_DATA_DIR` to an absolute path".into()),
             Self::Digest { .. } => Some(DAMAGED.into()),
             Self::Blob { source, .. }
-                if matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof
+                ) =>
             {
                 Some(DAMAGED.into())
             }
