@@ -69,6 +69,8 @@ pub(super) struct Config {
     architecture: Option<String>,
     variant: Option<String>,
     rootfs: Option<RootFs>,
+    /// When the image was created (RFC 3339).
+    pub(super) created: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -107,7 +109,7 @@ pub fn copy(
     destination: &dyn Destination,
     options: &CopyOptions<'_>,
 ) -> Result<Digest, ImageError> {
-    let copier = Copier::new(source, destination, options);
+    let work = Copier::new(source, destination, options);
     let mut raw = source.top()?;
     let single = destination.abilities().plain_single;
     if single && options.preserve_digests {
@@ -119,9 +121,9 @@ pub fn copy(
         Which::All => {}
     }
     let (copied, platform) = if raw.is_index() {
-        (copier.index(&raw, DEPTH)?, None)
+        (work.index(&raw, DEPTH)?, None)
     } else {
-        let (copied, platform) = copier.image(&raw)?;
+        let (copied, platform) = work.image(&raw)?;
         if let Which::Exactly(wanted) = &options.which
             && platform.as_ref() != Some(wanted)
         {

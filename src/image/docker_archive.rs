@@ -81,13 +81,12 @@ fn layer(tar: &TarFile, name: &str, diff_id: Digest, at: usize) -> Result<Descri
     };
     // Names may say the digest of what is stored, or of what it holds, or nothing.
     let said = digest_in(name).filter(|said| *said != diff_id && name.starts_with("blobs/"));
-    let digest = match said {
-        Some(said) => said,
-        None => {
-            let mut reader = DigestReader::new(tar.section(name)?);
-            std::io::copy(&mut reader, &mut std::io::sink()).map_err(failed)?;
-            reader.digest()
-        }
+    let digest = if let Some(said) = said {
+        said
+    } else {
+        let mut reader = DigestReader::new(tar.section(name)?);
+        std::io::copy(&mut reader, &mut std::io::sink()).map_err(failed)?;
+        reader.digest()
     };
     Ok(descriptor(kind, size, &digest))
 }

@@ -30,9 +30,9 @@ pub fn create_index(
     let options = CopyOptions::new(Which::All, progress);
     let mut entries: BTreeMap<Platform, (String, Descriptor)> = BTreeMap::new();
     for (name, source) in sources {
-        let copier = Copier::new(source.as_ref(), destination, &options);
+        let work = Copier::new(source.as_ref(), destination, &options);
         for raw in images(source.as_ref(), source.top()?, DEPTH)? {
-            let (copied, platform) = copier.image(&raw)?;
+            let (copied, platform) = work.image(&raw)?;
             let platform = platform.ok_or_else(|| ImageError::Invalid {
                 part: "config".into(),
                 reason: format!("that of `{name}` says no platform"),

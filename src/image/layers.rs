@@ -30,7 +30,7 @@ pub(super) enum Change {
 
 /// Copies `layers`, which hold what `ids` say where that is known, and gives them as they are at the destination.
 pub(super) fn copy_layers(
-    copier: &Copier<'_>,
+    work: &Copier<'_>,
     layers: &[Descriptor],
     ids: Option<&[Digest]>,
     change: Change,
@@ -42,11 +42,11 @@ pub(super) fn copy_layers(
     let stop = AtomicBool::new(false);
     let failure: Mutex<Option<ImageError>> = Mutex::new(None);
     let done: Vec<Mutex<Option<Descriptor>>> = layers.iter().map(|_| Mutex::new(None)).collect();
-    let work = || {
+    let run = || {
         while !stop.load(Ordering::Relaxed) {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(layer) = layers.get(at) else { return };
-            let one = One { copier, layer, at, count: layers.len(), stop: &stop };
+            let one = One { work, layer, at, count: layers.len(), stop: &stop };
             match one.copy(ids.and_then(|ids| ids.get(at)), change) {
                 Ok(copied) => *done[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(copied),
                 Err(err) => {
@@ -59,12 +59,12 @@ pub(super) fn copy_layers(
             }
         }
     };
-    let threads = if copier.destination.abilities().plain_single { 1 } else { layers.len().min(AT_ONCE) };
+    let threads = if work.destination.abilities().plain_single { 1 } else { layers.len().min(AT_ONCE) };
     thread::scope(|scope| {
         for _ in 1..threads {
-            scope.spawn(work);
+            scope.spawn(run);
         }
-        work();
+        run();
     });
     if let Some(err) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(err);
@@ -77,7 +77,7 @@ pub(super) fn copy_layers(
 
 /// One layer to be copied.
 struct One<'a> {
-    copier: &'a Copier<'a>,
+    work: &'a Copier<'a>,
     layer: &'a Descriptor,
     /// From 0.
     at: usize,
@@ -91,7 +91,7 @@ impl One<'_> {
             return self.as_it_is(self.layer.clone());
         };
         let known = (key(self.layer)?, change);
-        let copied = || self.copier.copied.lock().unwrap_or_else(PoisonError::into_inner);
+        let copied = || self.work.copied.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(layer) = copied().get(&known) {
             return Ok(layer.clone());
         }
@@ -108,16 +108,16 @@ impl One<'_> {
     fn begin(&self) -> Box<dyn Task> {
         let digest: String = self.layer.digest().digest().chars().take(12).collect();
         let label = format!("copying layer {} of {}, {digest}", self.at + 1, self.count);
-        self.copier.options.progress.begin(&label, Some(self.layer.size()))
+        self.work.options.progress.begin(&label, Some(self.layer.size()))
     }
 
     /// The layer's bytes; told as they go by.
     fn read(&self) -> Result<Told<'_>, ImageError> {
-        Ok(Told { inner: self.copier.source.blob(self.layer)?, task: self.begin(), stop: self.stop })
+        Ok(Told { inner: self.work.source.blob(self.layer)?, task: self.begin(), stop: self.stop })
     }
 
     fn as_it_is(&self, layer: Descriptor) -> Result<Descriptor, ImageError> {
-        let destination = self.copier.destination;
+        let destination = self.work.destination;
         if !destination.has_blob(&layer)? {
             destination.put_blob(&mut self.read()?, Some(&layer))?;
         }
@@ -131,14 +131,14 @@ impl One<'_> {
         level: Option<i32>,
     ) -> Result<Descriptor, ImageError> {
         let failed = self.failed();
-        let destination = self.copier.destination;
+        let destination = self.work.destination;
         let kind = media_type(compression);
         // What is plain at the destination is known before it is made.
         if compression == Compression::None && destination.has_blob(&descriptor(kind.clone(), 0, diff_id))? {
             return Ok(descriptor(kind, 0, diff_id));
         }
         let found = {
-            let mut stored = BufReader::new(self.copier.source.blob(self.layer)?);
+            let mut stored = BufReader::new(self.work.source.blob(self.layer)?);
             Compression::of(stored.fill_buf().map_err(&failed)?)
         };
         if found == compression && level.is_none() {
@@ -173,12 +173,12 @@ impl One<'_> {
 
 /// Whether the media type is of a layer compressed so.
 fn says(kind: &MediaType, compression: Compression) -> bool {
-    let kind = kind.as_ref();
-    match compression {
-        Compression::None => kind.ends_with(".tar"),
-        Compression::Gzip => kind.ends_with("gzip"),
-        Compression::Zstd => kind.ends_with("zstd"),
-    }
+    let last = kind.as_ref().rsplit(['.', '+']).next();
+    last == Some(match compression {
+        Compression::None => "tar",
+        Compression::Gzip => "gzip",
+        Compression::Zstd => "zstd",
+    })
 }
 
 /// Tells how far reading is, and ends it where another thread failed.

@@ -10,9 +10,9 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
-use serde::Deserialize;
 
 use super::choose::{self, DEPTH, is_attestation, too_deep};
+use super::copy::Config;
 use super::oci_layout::{Layout, name_of};
 use super::write::{TEMPORARY, change_index, name_in};
 use super::{ImageError, Raw, Source as _, digest_of, parse, small_blob};
@@ -52,14 +52,6 @@ pub struct Pruned {
     pub leftovers: u64,
     /// The length of both, in bytes.
     pub bytes: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Created {
-    created: Option<String>,
-    os: Option<String>,
-    architecture: Option<String>,
-    variant: Option<String>,
 }
 
 impl Store {
@@ -237,14 +229,8 @@ fn describe(
     if let Some(layer) = manifest.layers().iter().find(|layer| !layout.has(layer)) {
         stored.problem = Some(format!("its layer {} is missing or damaged", layer.digest()));
     }
-    let config: Created = parse(&config, "config")?;
-    let own = match (config.os, config.architecture) {
-        (Some(os), Some(architecture)) => {
-            let variant = config.variant.filter(|variant| !variant.is_empty());
-            Some(Platform { os, architecture, variant }.normalized())
-        }
-        _ => None,
-    };
+    let config: Config = parse(&config, "config")?;
+    let own = config.platform();
     stored.platforms.extend(own.or_else(|| choose::platform(entry)));
     stored.created = stored.created.take().max(config.created);
     Ok(())

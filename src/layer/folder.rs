@@ -35,7 +35,7 @@ impl FolderWriter {
     ///
     /// # Errors
     /// [`LayerError::Write`].
-    pub fn write(&self, folder: &Path, out: &mut dyn Write) -> Result<Digest, LayerError> {
+    pub fn write(self, folder: &Path, out: &mut dyn Write) -> Result<Digest, LayerError> {
         let out = DigestWriter::new(io::BufWriter::with_capacity(1 << 17, out));
         let mut builder = tar::Builder::new(out);
         let mut linked: HashMap<(u64, u64), PathBuf> = HashMap::new();
@@ -61,7 +61,7 @@ impl FolderWriter {
     }
 
     fn add<W: Write>(
-        &self,
+        self,
         builder: &mut tar::Builder<W>,
         path: &Path,
         name: &Path,
@@ -99,7 +99,7 @@ impl FolderWriter {
         builder.append_data(&mut header, name, io::empty())
     }
 
-    fn header(&self, meta: &Metadata) -> Header {
+    fn header(self, meta: &Metadata) -> Header {
         let mut header = Header::new_gnu();
         header.set_mode(meta.mode() & 0o7777);
         header.set_mtime(u64::try_from(meta.mtime()).unwrap_or(0).min(self.latest));

@@ -356,7 +356,7 @@ fn what_cannot_be_copied_is_refused() {
     with("neither", &|manifest| manifest["layers"] = Value::Null);
     with("first", &|manifest| manifest["schemaVersion"] = json!(1));
     with("sha512", &|manifest| {
-        manifest["layers"][0]["digest"] = json!(format!("sha512:{}", "0".repeat(128)))
+        manifest["layers"][0]["digest"] = json!(format!("sha512:{}", "0".repeat(128)));
     });
     with("path", &|manifest| manifest["layers"][0]["digest"] = json!("sha256:../../../../etc/passwd"));
     with("more", &|manifest| {

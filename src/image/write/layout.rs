@@ -48,13 +48,11 @@ impl LayoutWriter {
 
     /// The store in the folder `path`. Manifests stay as they are, so that their digests do.
     pub(in crate::image) fn store(path: &Path, name: &str) -> Result<Self, ImageError> {
-        let mut writer = Self::open(path, Some(name))?;
-        writer.abilities = Abilities::default();
+        let writer = Self::open(path, Some(name))?;
         let failed = |source| ImageError::File { doing: "locking", path: writer.blobs.clone(), source };
         let lock = File::open(&writer.blobs).map_err(failed)?;
         lock.lock_shared().map_err(failed)?;
-        writer._lock = Some(lock);
-        Ok(writer)
+        Ok(Self { abilities: Abilities::default(), _lock: Some(lock), ..writer })
     }
 
     fn blob_path(&self, digest: &Digest) -> PathBuf {

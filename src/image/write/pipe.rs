@@ -35,13 +35,13 @@ pub(in crate::image) fn piped<T, E, U: Send>(
     let complete = &complete;
     thread::scope(|scope| {
         let taken = scope.spawn(move || take(Piped { pipe: reader, complete }));
-        let made = match writer {
+        let done = match writer {
             // The flag is set before the pipe is closed.
             Some(mut writer) => make(&mut writer).inspect(|_| complete.store(true, Ordering::Release)),
             None => make(&mut Closed),
         };
         let taken = taken.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        (made, taken)
+        (done, taken)
     })
 }
 
