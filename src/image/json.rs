@@ -3,6 +3,13 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::ImageError;
+
+/// Reads `bytes`, which are the image's `part`.
+pub(super) fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], part: &str) -> Result<T, ImageError> {
+    serde_json::from_slice(bytes).map_err(|source| ImageError::Json { part: part.into(), source })
+}
+
 /// `value` with the keys of every object in order. The types of images hold unordered maps.
 pub(super) fn canonical(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     serde_json::to_vec(&sorted(serde_json::to_value(value)?))

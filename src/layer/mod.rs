@@ -8,12 +8,14 @@ mod beneath;
 mod compression;
 mod digest;
 mod error;
-pub(crate) use crate::tree::metered;
+mod folder;
 mod unpack;
 mod write;
 
+pub(crate) use crate::tree::metered;
 pub use compression::{Compression, decompressed};
 pub use digest::{Digest, DigestReader, DigestWriter, ParseDigestError};
 pub use error::LayerError;
+pub use folder::FolderWriter;
 pub use unpack::{Limits, Skipped, Unpacker};
 pub use write::{Content, LayerFile, LayerWriter, Written};

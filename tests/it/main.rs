@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod bundle;
+mod copy;
 mod debian;
 mod emulator;
 mod facts;
@@ -14,5 +15,6 @@ mod layer;
 mod readelf;
 mod rules;
 mod run;
+mod store;
 mod support;
 mod target;
