@@ -151,6 +151,18 @@ pub enum ImageError {
         /// Names that are there.
         present: Vec<String>,
     },
+    /// What an archive is to be written to is no file.
+    #[error("`{}` is there and is no regular file", path.display())]
+    NotFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// What is to be read is no archive.
+    #[error("`{}` is no tar archive", path.display())]
+    NotTar {
+        /// The path.
+        path: PathBuf,
+    },
     /// The image is for other platforms.
     #[error("the image has nothing for {wanted}")]
     Platform {
@@ -187,6 +199,13 @@ impl ImageError {
             Self::Several { platforms } => list("choose with `--platform`, one of", platforms),
             Self::SamePlatform { .. } => {
                 Some("an index has one image a platform; leave one of them out".into())
+            }
+            Self::NotFile { .. } => Some(
+                "an archive is written whole and then named: give the name of a file that is yet to be"
+                    .into(),
+            ),
+            Self::NotTar { .. } => {
+                Some("`oci:` names a folder, and a bare name an image of the store".into())
             }
             Self::NoStore => Some("set `HOME`, or `POLYARCH_DATA_DIR` to an absolute path".into()),
             Self::Digest { .. } => Some(DAMAGED.into()),

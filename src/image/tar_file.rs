@@ -10,6 +10,7 @@ use tar::EntryType;
 
 use super::{ImageError, JSON_LIMIT};
 use crate::layer::metered::{Meter, Metered};
+use crate::tree::is_tar_header;
 
 /// How many entries an archive may have. One of an image has a few for each layer.
 const ENTRIES: usize = 100_000;
@@ -41,6 +42,13 @@ impl TarFile {
     pub(super) fn open(path: &Path) -> Result<Self, ImageError> {
         let failed = |source| ImageError::File { doing: "reading", path: path.into(), source };
         let file = plain(File::open(path).map_err(failed)?).map_err(failed)?;
+        // The tar reader would quote what stands where a header should.
+        let mut first = [0; 512];
+        let is_tar =
+            file.read_exact_at(&mut first, 0).is_ok() && (first == [0; 512] || is_tar_header(&first));
+        if !is_tar {
+            return Err(ImageError::NotTar { path: path.into() });
+        }
         let members = members(&file).map_err(failed)?;
         Ok(Self { path: path.into(), file, members })
     }

@@ -9,8 +9,9 @@ mod stream;
 mod tar_file;
 
 use std::fmt::Debug;
-use std::io::Write;
-use std::path::Path;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use oci_spec::image::{History, ImageConfiguration, ImageManifestBuilder, MediaType, SCHEMA_VERSION};
 
@@ -23,6 +24,31 @@ pub(super) use layout::{LayoutWriter, change_index, name_in};
 pub(super) use oci_archive::OciArchiveWriter;
 pub(super) use pipe::piped;
 pub(super) use spool::TEMPORARY;
+
+/// The file that an archive called `path` is written to: where a link leads, for the link is not to be replaced.
+///
+/// # Errors
+/// [`ImageError::NotFile`] where a device, a pipe or a folder stands there: an archive appears whole under its name,
+/// which would put a file in its place.
+fn archive_file(path: &Path) -> Result<PathBuf, ImageError> {
+    let failed = |source| ImageError::File { doing: "writing", path: path.into(), source };
+    match fs::symlink_metadata(path) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(path.into()),
+        Err(err) => Err(failed(err)),
+        Ok(there) if there.is_file() => Ok(path.into()),
+        Ok(there) if there.is_symlink() => {
+            // What it leads to may have to be made.
+            let target = folder_of(path).join(fs::read_link(path).map_err(failed)?);
+            match fs::metadata(&target) {
+                Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(target),
+                Err(err) => Err(failed(err)),
+                Ok(there) if there.is_file() => target.canonicalize().map_err(failed),
+                Ok(_) => Err(ImageError::NotFile { path: path.into() }),
+            }
+        }
+        Ok(_) => Err(ImageError::NotFile { path: path.into() }),
+    }
+}
 
 /// The folder that `path` is in.
 fn folder_of(path: &Path) -> &Path {

@@ -75,7 +75,7 @@ impl Compression {
 /// Whether a block is a tar header: its checksum says so, for the oldest tars have no other mark.
 ///
 /// Source: POSIX `pax`, "ustar Interchange Format": the sum of all bytes, with the field itself as spaces.
-pub(super) fn is_tar(block: &[u8]) -> bool {
+pub fn is_tar_header(block: &[u8]) -> bool {
     if block.len() < BLOCK || block[0] == 0 {
         return false;
     }
@@ -106,7 +106,7 @@ pub(super) fn identify(input: &Path, compression: Compression, from: impl Read +
 fn decompressed(input: &Path, mut pieces: Pieces) -> Vec<Record> {
     let mut first = [0; BLOCK];
     match read_full(&mut pieces, &mut first) {
-        Ok(BLOCK) if is_tar(&first) => members(input, io::Cursor::new(first).chain(pieces)),
+        Ok(BLOCK) if is_tar_header(&first) => members(input, io::Cursor::new(first).chain(pieces)),
         // An archive of nothing ends in two blocks of zeros.
         Ok(BLOCK) if first == [0; BLOCK] => Vec::new(),
         Ok(_) => vec![Record::error(input, "compressed data that is no tar archive")],

@@ -60,7 +60,7 @@ fn named(input: &Path, threads: usize) -> Result<Vec<Record>, TreeError> {
     if let Some(compression) = Compression::of(&first) {
         return Ok(archive::identify(input, compression, file));
     }
-    if archive::is_tar(&first) {
+    if archive::is_tar_header(&first) {
         return Ok(archive::identify_plain(input, &file));
     }
     let len = metadata.len();
@@ -89,7 +89,7 @@ fn stream(input: &Path, mut from: impl Read + Send) -> Result<Vec<Record>, TreeE
     if let Some(compression) = Compression::of(&first) {
         return Ok(archive::identify(input, compression, all));
     }
-    if archive::is_tar(&first) {
+    if archive::is_tar_header(&first) {
         return Ok(archive::identify(input, Compression::None, all));
     }
     let record = archive::with_reader(all, None, content).map_err(read)?;

@@ -11,6 +11,7 @@ pub(crate) mod metered;
 mod record;
 mod sparse;
 
+pub use archive::is_tar_header;
 pub use identify::{identify, identify_stream};
 pub use record::{Content, Record};
 

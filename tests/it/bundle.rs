@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -359,4 +360,42 @@ fn indexes_are_searched_for_the_platform() {
     write(nested(vec![other("linux", "arm64"), other("linux", "s390x"), other("unknown", "unknown")]));
     let err = cx.run(["run", "oci:images:multi"]).failure(125);
     assert!(err.contains("nothing for linux/amd64") && err.contains("`linux/arm64`, `linux/s390x`"), "{err}");
+}
+
+#[test]
+fn an_archive_takes_no_device_s_or_pipe_s_place_and_follows_links() {
+    let cx = Cx::new();
+    probe(&cx, MIPS, "probe");
+    ran(cx.command("mkfifo").arg("pipe")).success();
+    std::os::unix::fs::symlink("real.tar", cx.path("link.tar")).unwrap();
+    std::os::unix::fs::symlink("pipe", cx.path("to-pipe")).unwrap();
+    for (output, words) in [
+        ("docker-archive:pipe", "no regular file"),
+        ("docker-archive:to-pipe", "no regular file"),
+        ("oci-archive:pipe", "no regular file"),
+        ("docker-archive:/dev/null", "no regular file"),
+        ("docker-archive:.", "no regular file"),
+    ] {
+        let err = cx.run(["bundle", "probe", "-o", output]).failure(2);
+        assert!(err.contains(words), "{output}: {err}");
+    }
+    assert!(FileTypeExt::is_fifo(&fs::metadata(cx.path("pipe")).unwrap().file_type()));
+    assert!(FileTypeExt::is_char_device(&fs::metadata("/dev/null").unwrap().file_type()));
+    cx.run(["bundle", "probe", "-o", "docker-archive:link.tar"]).success();
+    assert!(fs::symlink_metadata(cx.path("link.tar")).unwrap().is_symlink());
+    assert!(fs::metadata(cx.path("real.tar")).unwrap().is_file());
+    let err = cx.run(["run", "docker-archive:probe"]).failure(125);
+    assert!(err.contains("no tar archive"), "{err}");
+}
+
+#[test]
+fn a_layout_without_names_has_the_image_that_was_written_last() {
+    let cx = Cx::new();
+    probe(&cx, MIPS, "first");
+    probe(&cx, "powerpc-linux-gnu", "second");
+    for program in ["first", "second", "second"] {
+        cx.run(["bundle", program, "-o", "oci:dir"]).success();
+    }
+    assert_eq!(cx.run(["run", "oci:dir", "uname"]).success().trim(), "uname -m = ppc");
+    skopeo(&cx, &["inspect", "--config", "oci:dir"]);
 }

@@ -40,6 +40,7 @@ impl DockerArchiveWriter {
     /// Begins the archive.
     pub(in crate::image) fn create(path: &Path, name: Option<&str>) -> Result<Self, ImageError> {
         let failed = |source| ImageError::File { doing: "writing", path: path.into(), source };
+        let path = &super::archive_file(path)?;
         let spool = Spool::new(super::folder_of(path)).map_err(failed)?;
         let state = State { spool: Some(spool), layers: HashMap::new(), config: None };
         Ok(Self { path: path.into(), name: name.map(str::to_owned), state: Mutex::new(state) })

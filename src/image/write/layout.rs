@@ -96,7 +96,8 @@ impl Destination for LayoutWriter {
         change_index(&self.path, |entries| {
             entries.retain(|there| match &self.tag {
                 Some(tag) => name_in(there) != Some(tag),
-                None => name_in(there).is_some() || there.get("digest") != entry.get("digest"),
+                // One without a name takes the place of another for the same platform: it could not be chosen.
+                None => name_in(there).is_some() || there.get("platform") != entry.get("platform"),
             });
             entries.push(entry);
         })?;

@@ -28,6 +28,7 @@ impl OciArchiveWriter {
     /// Begins the archive.
     pub(in crate::image) fn create(path: &Path, tag: Option<&str>) -> Result<Self, ImageError> {
         let failed = |source| ImageError::File { doing: "writing", path: path.into(), source };
+        let path = &super::archive_file(path)?;
         let folder =
             tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(super::folder_of(path)).map_err(failed)?;
         Ok(Self { path: path.into(), layout: LayoutWriter::open(folder.path(), tag)?, folder })
