@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::RegistryError;
 use crate::layer::{Digest, LayerError};
 
 /// A text names no image.
@@ -137,6 +138,12 @@ pub enum ImageError {
         #[source]
         source: LayerError,
     },
+    /// A registry failed.
+    #[error(transparent)]
+    Registry {
+        /// Why.
+        source: Box<RegistryError>,
+    },
 }
 
 impl ImageError {
@@ -153,6 +160,7 @@ impl ImageError {
             Self::Layout { doing: "reading", .. } => {
                 Some("an OCI layout is a folder with `oci-layout`, `index.json` and `blobs`".into())
             }
+            Self::Registry { source } => source.hint(),
             _ => None,
         }
     }
