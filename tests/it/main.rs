@@ -12,6 +12,7 @@ mod house;
 mod inspect;
 mod layer;
 mod readelf;
+mod registry;
 mod rules;
 mod run;
 mod support;
