@@ -6,7 +6,9 @@ use oci_spec::image::{Arch, ConfigBuilder, HistoryBuilder, ImageConfigurationBui
 
 use super::{BundleError, Program};
 use crate::emulator::Emulator;
-use crate::image::{self, ImageConfiguration, ImageRef, NewImage, NewLayer, WrittenImage, labels, rfc3339};
+use crate::image::{
+    self, Access, ImageConfiguration, ImageRef, NewImage, NewLayer, WrittenImage, labels, rfc3339,
+};
 use crate::layer::{Content, LayerFile};
 use crate::target::Target;
 
@@ -45,7 +47,7 @@ impl Bundle {
     ///
     /// # Errors
     /// [`BundleError`] where the program does not go with the target or the emulator, or the image cannot be written.
-    pub fn write(&self, reference: &ImageRef) -> Result<WrittenImage, BundleError> {
+    pub fn write(&self, reference: &ImageRef, access: &Access) -> Result<WrittenImage, BundleError> {
         let config = self.config()?;
         let layer = NewLayer { files: self.files()?, time: self.time };
         let history = HistoryBuilder::default()
@@ -54,7 +56,7 @@ impl Bundle {
             .build()
             .map_err(config_error)?;
         let image = NewImage { config, layers: vec![(&layer, history)] };
-        image::write(&image, reference).map_err(|source| BundleError::Write { source })
+        image::write(&image, reference, access).map_err(|source| BundleError::Write { source })
     }
 
     /// The emulator, where the bundle needs one.

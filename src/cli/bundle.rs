@@ -29,8 +29,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "TARGET")]
     target: Option<String>,
 
-    /// The image to write: `oci:DIR[:TAG]` or `docker-archive:FILE[:NAME]`
-    #[arg(short, long, value_name = "IMAGE")]
+    /// The image to write: a name of the store, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:NAME]`
+    #[arg(short, long, value_name = "IMAGE", value_parser = ImageRef::find)]
     output: ImageRef,
 
     /// A static qemu-user program for the host, to be used in place of one that is found
@@ -81,7 +81,7 @@ impl Args {
             )
             .into());
         }
-        let written = bundle.write(&self.output)?;
+        let written = bundle.write(&self.output, &dirs::access())?;
         let mut out = printer.stdout();
         writeln!(out, "{} {}", self.output, written.digest)?;
         out.flush()?;

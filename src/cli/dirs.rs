@@ -4,6 +4,7 @@ use std::env;
 use std::path::PathBuf;
 
 use super::report::Told;
+use crate::image::Access;
 
 /// `$POLYARCH_CACHE_DIR`, else `$XDG_CACHE_HOME/polyarch`, else `~/.cache/polyarch`: what can be made again.
 pub(super) fn cache() -> Result<PathBuf, Told> {
@@ -19,6 +20,18 @@ pub(super) fn cache() -> Result<PathBuf, Told> {
             "set `HOME`, or `POLYARCH_CACHE_DIR` to an absolute path",
         )
     })
+}
+
+/// `$POLYARCH_DATA_DIR`, else `$XDG_DATA_HOME/polyarch/store`, else `~/.local/share/polyarch/store`: the store of images.
+fn store() -> Option<PathBuf> {
+    absolute("POLYARCH_DATA_DIR")
+        .or_else(|| absolute("XDG_DATA_HOME").map(|data| data.join("polyarch/store")))
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/share/polyarch/store")))
+}
+
+/// How images are reached.
+pub(super) fn access() -> Access {
+    Access::new(store())
 }
 
 /// The XDG specification has relative paths in its variables ignored.

@@ -3,10 +3,13 @@
 //! Nothing imports this room. It alone prints, reads the environment and knows exit statuses.
 
 mod bundle;
+mod copy;
 mod dirs;
 mod emulator;
 mod exit;
 mod format;
+mod image;
+mod index;
 mod inspect;
 mod printer;
 mod report;
@@ -43,6 +46,9 @@ enum Command {
     Inspect(inspect::Args),
     Bundle(bundle::Args),
     Run(run::Args),
+    Copy(copy::Args),
+    Image(image::Args),
+    Index(index::Args),
     Emulator(emulator::Args),
     Target(target::Args),
 }
@@ -55,6 +61,9 @@ impl Command {
             Self::Emulator(args) => args.execute(printer),
             Self::Bundle(args) => args.execute(printer),
             Self::Run(args) => args.execute(printer),
+            Self::Copy(args) => args.execute(printer),
+            Self::Image(args) => args.execute(printer),
+            Self::Index(args) => args.execute(printer),
         }
     }
 

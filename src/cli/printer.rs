@@ -2,10 +2,11 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::progress::{Progress, Task};
 
@@ -73,13 +74,14 @@ impl Progress for Printer {
             return Box::new(crate::progress::Silent);
         }
         let bar = match total {
-            Some(total) => ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr())
+            Some(total) => ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden())
                 .with_style(style(
                     "{msg} {bar:24.cyan/dim} {bytes:>10} of {total_bytes} {bytes_per_sec:>12}",
                 )),
-            None => ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
+            None => ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden())
                 .with_style(style("{spinner} {msg} {bytes}")),
         };
+        let bar = BARS.add(bar);
         bar.set_message(label.to_owned());
         bar.enable_steady_tick(Duration::from_millis(120));
         Box::new(Bar(bar))
@@ -89,6 +91,9 @@ impl Progress for Printer {
         self.verbose(message);
     }
 }
+
+/// Work that goes on at the same time has a line each.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())

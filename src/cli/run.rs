@@ -35,7 +35,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "PATH")]
     emulator: Option<PathBuf>,
 
-    /// The image, `oci:DIR[:TAG]` or `docker-archive:FILE[:NAME]`, and arguments for its program
+    /// The image (a name of the store, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or the
+    /// path of such a folder or file), and arguments for its program
     // One list, so that all that follows the image is the program's, whatever it looks like.
     #[arg(value_names = ["IMAGE", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true)]
     command: Vec<OsString>,
@@ -45,11 +46,11 @@ impl Args {
     pub(super) fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
         let mut command = self.command.into_iter();
         let image = command.next().unwrap_or_default();
-        let reference: ImageRef = image.to_string_lossy().parse()?;
+        let reference = ImageRef::find(&image.to_string_lossy())?;
         let cache = dirs::cache()?;
         let signals = Signals::catch().map_err(|source| SandboxError::Start { source })?;
 
-        let image = Image::open(&reference, &Platform::host())?;
+        let image = Image::open(&reference, &Platform::host(), &dirs::access())?;
         let hostname: String = image.digest().hex().chars().take(12).collect();
         let overrides = Overrides {
             args: command.collect(),
@@ -69,6 +70,8 @@ impl Args {
                 None => err,
             });
         }
+        // What is unpacked needs the image no more; the store may be pruned.
+        drop(image);
         let container = Container { folder, process, hostname, handlers };
         Ok(ExitStatus::External(container.run(&signals, &printer)?))
     }

@@ -1,12 +1,41 @@
 //! Choosing one image of an index.
 
-use oci_spec::image::Descriptor;
+use oci_spec::image::{Descriptor, ImageIndex};
 
-use super::ImageError;
+use super::{ImageError, Raw, Source, parse};
 use crate::target::Platform;
 
+/// `platform` as an index has it.
+pub(super) fn specified(platform: &Platform) -> oci_spec::image::Platform {
+    let mut specified = oci_spec::image::Platform::default();
+    specified.set_os(platform.os.as_str().into());
+    specified.set_architecture(platform.architecture.as_str().into());
+    specified.set_variant(platform.variant.clone());
+    specified
+}
+
+/// How deep indexes may be nested.
+pub(super) const DEPTH: usize = 4;
+
+/// The manifest for `wanted` in `raw`, which is it or an index of it.
+pub(super) fn resolve(source: &dyn Source, mut raw: Raw, wanted: &Platform) -> Result<Raw, ImageError> {
+    for _ in 0..DEPTH {
+        if !raw.is_index() {
+            return Ok(raw);
+        }
+        let index: ImageIndex = parse(&raw.bytes, "index")?;
+        raw = source.manifest(choose(index.manifests(), wanted)?)?;
+    }
+    Err(too_deep())
+}
+
+pub(super) fn too_deep() -> ImageError {
+    let reason = format!("indexes are nested more than {DEPTH} deep");
+    ImageError::Invalid { part: "index".into(), reason }
+}
+
 /// The platform of an entry; `None` where it has none, or is no image: attestations carry `unknown/unknown`.
-fn platform(entry: &Descriptor) -> Option<Platform> {
+pub(super) fn platform(entry: &Descriptor) -> Option<Platform> {
     let platform = entry.platform().as_ref()?;
     let platform = Platform {
         os: platform.os().to_string(),
@@ -16,7 +45,7 @@ fn platform(entry: &Descriptor) -> Option<Platform> {
     Some(platform.normalized())
 }
 
-fn is_attestation(entry: &Descriptor) -> bool {
+pub(super) fn is_attestation(entry: &Descriptor) -> bool {
     let annotated = entry
         .annotations()
         .as_ref()

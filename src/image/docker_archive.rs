@@ -1,24 +1,20 @@
 //! Reading archives as `docker save`, podman and skopeo write them.
+//!
+//! They hold no manifest in the registries' sense: one of OCI's form is made of what they hold, layers as they are stored.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read, Seek as _};
-use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::Path;
 
+use oci_spec::image::{Descriptor, ImageConfiguration, MediaType};
 use serde::Deserialize;
-use tar::EntryType;
+use serde_json::json;
 
-use super::model::{Source, diff_ids};
-use super::{Image, ImageError, JSON_LIMIT, LayerInfo, parse};
-use crate::layer::Digest;
-use crate::layer::metered::{Meter, Metered};
-
-/// How many entries an archive may have. One of an image has a few for each layer.
-const ENTRIES: usize = 100_000;
-
-/// How many links may lead from a name to its file.
-const LINKS: usize = 8;
+use super::json::canonical;
+use super::model::diff_ids;
+use super::tar_file::TarFile;
+use super::verified::Verified;
+use super::{ImageError, Raw, Source, descriptor, digest_of, parse};
+use crate::layer::{Compression, Digest, DigestReader};
 
 /// One image in `manifest.json`. Source: moby, `image/spec/spec.md`.
 #[derive(Debug, Deserialize)]
@@ -29,113 +25,76 @@ struct Entry {
     layers: Vec<String>,
 }
 
-/// A name in the archive.
+/// One image of an archive.
 #[derive(Debug)]
-enum Member {
-    File {
-        offset: u64,
-        size: u64,
-    },
-    /// Older docker writes a layer that it wrote already as a link.
-    Link(String),
+pub(super) struct DockerArchive {
+    tar: TarFile,
+    manifest: Raw,
+    /// Where in the archive each blob is.
+    blobs: Vec<(Digest, String)>,
 }
 
-#[derive(Debug)]
-struct Archive {
-    path: PathBuf,
-    file: File,
-    members: HashMap<String, Member>,
-    layers: Vec<String>,
-}
-
-pub(super) fn open(path: &Path, name: Option<&str>) -> Result<Image, ImageError> {
-    let failed = |source| ImageError::File { doing: "reading", path: path.into(), source };
-    let file = plain(File::open(path).map_err(failed)?).map_err(failed)?;
-    let members = members(&file).map_err(failed)?;
-    let mut archive = Archive { path: path.into(), file, members, layers: Vec::new() };
-    let entries: Vec<Entry> = parse(&archive.small("manifest.json")?, "manifest")?;
-    let entry = pick(&entries, path, name)?;
-    let bytes = archive.small(&entry.config)?;
-    let digest = Digest::of(&bytes);
-    // The file's name is its digest, in every writer's form: `HEX.json`, `HEX`, `blobs/sha256/HEX`.
-    let named = entry.config.rsplit('/').next().unwrap_or_default().trim_end_matches(".json");
-    if let Ok(expected) = format!("sha256:{named}").parse::<Digest>()
-        && expected != digest
-    {
-        return Err(ImageError::Digest { part: "config".into(), expected, found: digest });
-    }
-    let config = parse(&bytes, "config")?;
-    let ids = diff_ids(&config, entry.layers.len())?;
-    let sizes = entry.layers.iter().map(|layer| archive.find(layer).map(|(_, size)| size));
-    let layers = sizes
-        .zip(ids)
-        .map(|(size, diff_id)| Ok(LayerInfo { diff_id, size: size? }))
-        .collect::<Result<_, ImageError>>()?;
-    archive.layers.clone_from(&entry.layers);
-    Ok(Image { digest, config, layers, source: Box::new(archive) })
-}
-
-/// The file itself, or what it holds where it is compressed.
-fn plain(mut file: File) -> io::Result<File> {
-    let mut magic = [0; 4];
-    let is_tar = file.read_at(&mut magic, 0)? < 4
-        || !(magic.starts_with(&[0x1f, 0x8b]) || magic == [0x28, 0xb5, 0x2f, 0xfd]);
-    if is_tar {
-        return Ok(file);
-    }
-    let mut unpacked = tempfile::tempfile()?;
-    io::copy(&mut crate::layer::decompressed(&mut file)?, &mut unpacked)?;
-    unpacked.rewind()?;
-    Ok(unpacked)
-}
-
-fn members(file: &File) -> io::Result<HashMap<String, Member>> {
-    let length = file.metadata()?.len();
-    let meter = Meter::new(u64::MAX);
-    let mut archive = tar::Archive::new(Metered { inner: file, meter: meter.clone() });
-    let mut members = HashMap::new();
-    for entry in archive.entries_with_seek()? {
-        let entry = entry?;
-        if members.len() >= ENTRIES {
-            return Err(io::Error::other("the archive has too many entries"));
+impl DockerArchive {
+    /// The image called `name`, or the only one.
+    pub(super) fn open(tar: TarFile, name: Option<&str>) -> Result<Self, ImageError> {
+        let entries: Vec<Entry> = parse(&tar.small("manifest.json")?, "manifest")?;
+        let entry = pick(&entries, tar.path(), name)?;
+        let bytes = tar.small(&entry.config)?;
+        let digest = Digest::of(&bytes);
+        // The file's name is its digest, in every writer's form: `HEX.json`, `HEX`, `blobs/sha256/HEX`.
+        if let Some(expected) = digest_in(entry.config.trim_end_matches(".json"))
+            && expected != digest
+        {
+            return Err(ImageError::Digest { part: "config".into(), expected, found: digest });
         }
-        let name = normal(&String::from_utf8_lossy(&entry.path_bytes()));
-        let member = match entry.header().entry_type() {
-            EntryType::Regular | EntryType::Continuous => {
-                let (offset, size) = (entry.raw_file_position(), entry.size());
-                if offset.checked_add(size).is_none_or(|end| end > length) {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                Member::File { offset, size }
-            }
-            EntryType::Symlink | EntryType::Link => {
-                let target =
-                    String::from_utf8_lossy(&entry.link_name_bytes().unwrap_or_default()).into_owned();
-                let is_symbolic = entry.header().entry_type() == EntryType::Symlink;
-                let base = name.rsplit_once('/').map(|(folder, _)| folder).filter(|_| is_symbolic);
-                Member::Link(base.map_or_else(|| normal(&target), |base| normal(&format!("{base}/{target}"))))
-            }
-            _ => continue,
-        };
-        members.insert(name, member);
-        meter.expect_records();
+        let config: ImageConfiguration = parse(&bytes, "config")?;
+        let ids = diff_ids(&config, entry.layers.len())?;
+        let mut blobs = vec![(digest, entry.config.clone())];
+        let mut layers = Vec::new();
+        for (at, (name, diff_id)) in entry.layers.iter().zip(ids).enumerate() {
+            let layer = layer(&tar, name, diff_id, at)?;
+            blobs.push((digest_of(&layer, "layer")?, name.clone()));
+            layers.push(layer);
+        }
+        let manifest = canonical(&json!({
+            "schemaVersion": 2,
+            "mediaType": MediaType::ImageManifest,
+            "config": descriptor(MediaType::ImageConfig, bytes.len() as u64, &digest),
+            "layers": layers,
+        }));
+        let manifest = manifest.map_err(|source| ImageError::Json { part: "manifest".into(), source })?;
+        Ok(Self { tar, manifest: Raw::new(manifest, None)?, blobs })
     }
-    Ok(members)
 }
 
-/// `path` without `.`, empty parts, and `..` with what it undoes.
-fn normal(path: &str) -> String {
-    let mut parts = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
+/// The layer `name`, as it is stored, of which the config knows only what it holds.
+fn layer(tar: &TarFile, name: &str, diff_id: Digest, at: usize) -> Result<Descriptor, ImageError> {
+    let failed = |source| ImageError::Blob { part: format!("layer {}", at + 1), source };
+    let mut section = tar.section(name)?;
+    let size = section.left();
+    let mut magic = Vec::new();
+    section.by_ref().take(8).read_to_end(&mut magic).map_err(failed)?;
+    let kind = match Compression::of(&magic) {
+        Compression::None => return Ok(descriptor(MediaType::ImageLayer, size, &diff_id)),
+        Compression::Gzip => MediaType::ImageLayerGzip,
+        Compression::Zstd => MediaType::ImageLayerZstd,
+    };
+    // Names may say the digest of what is stored, or of what it holds, or nothing.
+    let said = digest_in(name).filter(|said| *said != diff_id && name.starts_with("blobs/"));
+    let digest = match said {
+        Some(said) => said,
+        None => {
+            let mut reader = DigestReader::new(tar.section(name)?);
+            std::io::copy(&mut reader, &mut std::io::sink()).map_err(failed)?;
+            reader.digest()
         }
-    }
-    parts.join("/")
+    };
+    Ok(descriptor(kind, size, &digest))
+}
+
+/// The digest that the last part of `path` is.
+fn digest_in(path: &str) -> Option<Digest> {
+    format!("sha256:{}", path.rsplit('/').next().unwrap_or_default()).parse().ok()
 }
 
 /// The image called `name`, or the only one.
@@ -168,61 +127,23 @@ fn familiar(name: &str) -> &str {
     name.strip_prefix("library/").unwrap_or(name)
 }
 
-impl Archive {
-    /// Where the content of `name` is.
-    fn find(&self, name: &str) -> Result<(u64, u64), ImageError> {
-        let mut at = normal(name);
-        for _ in 0..LINKS {
-            match self.members.get(&at) {
-                Some(Member::File { offset, size }) => return Ok((*offset, *size)),
-                Some(Member::Link(target)) => at.clone_from(target),
-                None => break,
-            }
-        }
-        Err(ImageError::Invalid { part: "archive".into(), reason: format!("it has no file `{name}`") })
+impl Source for DockerArchive {
+    fn top(&self) -> Result<Raw, ImageError> {
+        Ok(self.manifest.clone())
     }
 
-    /// The content of a small file.
-    fn small(&self, name: &str) -> Result<Vec<u8>, ImageError> {
-        let (offset, size) = self.find(name)?;
-        if size > JSON_LIMIT {
-            let reason = format!("its {size} bytes are more than the {JSON_LIMIT} that are read");
-            return Err(ImageError::Invalid { part: format!("`{name}`"), reason });
-        }
-        let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
-        self.file.read_exact_at(&mut bytes, offset).map_err(|source| ImageError::File {
-            doing: "reading",
-            path: self.path.clone(),
-            source,
+    fn manifest(&self, entry: &Descriptor) -> Result<Raw, ImageError> {
+        let reason = format!("it has no manifest {}", entry.digest());
+        Err(ImageError::Invalid { part: "archive".into(), reason })
+    }
+
+    fn blob(&self, entry: &Descriptor) -> Result<Box<dyn Read + Send + '_>, ImageError> {
+        let digest = digest_of(entry, "manifest")?;
+        let blob = self.blobs.iter().find(|(known, _)| *known == digest);
+        let (_, name) = blob.ok_or_else(|| ImageError::Invalid {
+            part: "archive".into(),
+            reason: format!("it has no blob {digest}"),
         })?;
-        Ok(bytes)
-    }
-}
-
-impl Source for Archive {
-    fn layer(&self, index: usize) -> Result<Box<dyn Read + '_>, ImageError> {
-        let name = self.layers.get(index).map_or("", String::as_str);
-        let (offset, left) = self.find(name)?;
-        Ok(Box::new(Section { file: &self.file, offset, left }))
-    }
-}
-
-/// A part of a file.
-struct Section<'a> {
-    file: &'a File,
-    offset: u64,
-    left: u64,
-}
-
-impl Read for Section<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let count = self.file.read_at(&mut buffer[..length], self.offset)?;
-        if count == 0 && length > 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.offset += count as u64;
-        self.left -= count as u64;
-        Ok(count)
+        Ok(Box::new(Verified::new(self.tar.section(name)?, digest, Some(entry.size()))))
     }
 }

@@ -32,7 +32,7 @@ impl ReferenceError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unsupported { .. } => Some(
-                "give `oci:DIR[:TAG]` or `docker-archive:FILE[:NAME]`; `skopeo copy` makes either from others".into(),
+                "give a name of the store, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:NAME]`; `skopeo copy` makes these from others".into(),
             ),
             Self::Invalid { .. } => None,
         }
@@ -101,6 +101,37 @@ pub enum ImageError {
         #[source]
         source: io::Error,
     },
+    /// Something would change where nothing may.
+    #[error("the digests cannot be preserved: {reason}")]
+    Preserve {
+        /// What would change.
+        reason: String,
+    },
+    /// docker's manifests have no media type for something.
+    #[error("docker's manifests know no `{kind}`")]
+    Format {
+        /// The media type.
+        kind: String,
+    },
+    /// An archive of one image was asked to hold several.
+    #[error("the image is of {} platforms, and a docker archive holds one", platforms.len())]
+    Several {
+        /// The platforms that are there.
+        platforms: Vec<String>,
+    },
+    /// Two images of one index are for the same platform.
+    #[error("`{first}` and `{second}` are both for {platform}")]
+    SamePlatform {
+        /// The platform.
+        platform: String,
+        /// The one image.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// Nobody said where the store is.
+    #[error("there is no folder for the store")]
+    NoStore,
     /// No image of that name is there.
     #[error("`{}` has no image called `{name}`", path.display())]
     NoSuchName {
@@ -146,6 +177,8 @@ pub enum ImageError {
     },
 }
 
+const DAMAGED: &str = "the image is damaged; fetch or make it again";
+
 impl ImageError {
     /// What to do about it.
     #[must_use]
@@ -156,7 +189,22 @@ impl ImageError {
         match self {
             Self::Ambiguous { present, .. } => list("name one of them after a colon", present),
             Self::NoSuchName { present, .. } | Self::Platform { present, .. } => list("it has", present),
-            Self::Digest { .. } => Some("the image is damaged; fetch or make it again".into()),
+            Self::Preserve { .. } => Some("leave `--preserve-digests` out, or what changes the image".into()),
+            Self::Format { .. } => Some("leave `--format docker` out, or give `--compression gzip`".into()),
+            Self::Several { platforms } => list("choose with `--platform`, one of", platforms),
+            Self::SamePlatform { .. } => {
+                Some("an index has one image a platform; leave one of them out".into())
+            }
+            Self::NoStore => Some("set `HOME`, or `POLYARCH_DATA_DIR` to an absolute path".into()),
+            Self::Digest { .. } => Some(DAMAGED.into()),
+            Self::Blob { source, .. }
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof
+                ) =>
+            {
+                Some(DAMAGED.into())
+            }
             Self::Layout { doing: "reading", .. } => {
                 Some("an OCI layout is a folder with `oci-layout`, `index.json` and `blobs`".into())
             }

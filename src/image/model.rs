@@ -3,9 +3,10 @@
 use std::fmt::Debug;
 use std::io::Read;
 
-use oci_spec::image::ImageConfiguration;
+use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest};
 
-use super::{ImageError, ImageRef, docker_archive, oci_layout};
+use super::choose::resolve;
+use super::{Access, ImageError, ImageRef, Source, parse, small_blob};
 use crate::layer::Digest;
 use crate::target::Platform;
 
@@ -18,19 +19,14 @@ pub struct LayerInfo {
     pub size: u64,
 }
 
-/// Where an image's layers come from.
-pub(super) trait Source: Debug {
-    /// The layer `index`, from 0 the lowest, as it is stored. What can be verified of it is verified by its end.
-    fn layer(&self, index: usize) -> Result<Box<dyn Read + '_>, ImageError>;
-}
-
 /// An image of one platform.
 #[derive(Debug)]
 pub struct Image {
-    pub(super) digest: Digest,
-    pub(super) config: ImageConfiguration,
-    pub(super) layers: Vec<LayerInfo>,
-    pub(super) source: Box<dyn Source>,
+    digest: Digest,
+    config: ImageConfiguration,
+    layers: Vec<LayerInfo>,
+    entries: Vec<Descriptor>,
+    source: Box<dyn Source>,
 }
 
 impl Image {
@@ -38,11 +34,22 @@ impl Image {
     ///
     /// # Errors
     /// [`ImageError`] where it is not there, is damaged, or is for other platforms.
-    pub fn open(reference: &ImageRef, platform: &Platform) -> Result<Self, ImageError> {
-        match reference {
-            ImageRef::Oci { dir, tag } => oci_layout::open(dir, tag.as_deref(), platform),
-            ImageRef::DockerArchive { file, name } => docker_archive::open(file, name.as_deref()),
-        }
+    pub fn open(reference: &ImageRef, platform: &Platform, access: &Access) -> Result<Self, ImageError> {
+        let source = access.source(reference)?;
+        let raw = resolve(source.as_ref(), source.top()?, platform)?;
+        let manifest: ImageManifest = parse(&raw.bytes, "manifest")?;
+        let config = small_blob(source.as_ref(), manifest.config(), "config")?;
+        let digest = if matches!(reference, ImageRef::DockerArchive { .. }) {
+            // docker knows an image by its config.
+            Digest::of(&config)
+        } else {
+            raw.digest
+        };
+        let config: ImageConfiguration = parse(&config, "config")?;
+        let ids = diff_ids(&config, manifest.layers().len())?;
+        let layers = manifest.layers().iter().zip(ids);
+        let layers = layers.map(|(layer, diff_id)| LayerInfo { diff_id, size: layer.size() }).collect();
+        Ok(Self { digest, config, layers, entries: manifest.layers().clone(), source })
     }
 
     /// The manifest's digest, or the config's where the file holds no manifest: docker's image id.
@@ -60,12 +67,7 @@ impl Image {
     /// The platform, as the config says.
     #[must_use]
     pub fn platform(&self) -> Platform {
-        Platform {
-            os: self.config.os().to_string(),
-            architecture: self.config.architecture().to_string(),
-            variant: self.config.variant().clone(),
-        }
-        .normalized()
+        platform(&self.config)
     }
 
     /// The layers, the lowest first.
@@ -79,9 +81,23 @@ impl Image {
     ///
     /// # Errors
     /// [`ImageError`] where it is not there.
-    pub fn layer(&self, index: usize) -> Result<Box<dyn Read + '_>, ImageError> {
-        self.source.layer(index)
+    pub fn layer(&self, index: usize) -> Result<Box<dyn Read + Send + '_>, ImageError> {
+        let part = format!("layer {}", index + 1);
+        let missing = || ImageError::Invalid { part: part.clone(), reason: "there is none".into() };
+        let layer = self.entries.get(index).ok_or_else(missing)?;
+        refuse_foreign(layer, &part)?;
+        self.source.blob(layer)
     }
+}
+
+/// The platform that `config` says.
+pub(super) fn platform(config: &ImageConfiguration) -> Platform {
+    Platform {
+        os: config.os().to_string(),
+        architecture: config.architecture().to_string(),
+        variant: config.variant().clone(),
+    }
+    .normalized()
 }
 
 /// The digests of the layers' tar streams, of which there must be `count`.
@@ -92,4 +108,13 @@ pub(super) fn diff_ids(config: &ImageConfiguration, count: usize) -> Result<Vec<
         return Err(invalid(format!("it has {} layers where the manifest has {count}", ids.len())));
     }
     ids.iter().map(|id| id.parse().map_err(|err| invalid(format!("{err}")))).collect()
+}
+
+/// Foreign layers are named and not carried: their content is elsewhere, and not everyone may have it.
+pub(super) fn refuse_foreign(layer: &Descriptor, part: &str) -> Result<(), ImageError> {
+    if layer.urls().as_ref().is_some_and(|urls| !urls.is_empty()) {
+        let reason = "it is a foreign layer, whose content the image does not carry".into();
+        return Err(ImageError::Invalid { part: part.into(), reason });
+    }
+    Ok(())
 }

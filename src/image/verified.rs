@@ -9,12 +9,13 @@ use crate::layer::{Digest, DigestReader};
 pub(super) struct Verified<R> {
     inner: DigestReader<R>,
     expected: Digest,
-    size: u64,
+    /// Its length; not known of what a compressed layer holds.
+    size: Option<u64>,
     ended: bool,
 }
 
 impl<R: Read> Verified<R> {
-    pub(super) fn new(inner: R, expected: Digest, size: u64) -> Self {
+    pub(super) fn new(inner: R, expected: Digest, size: Option<u64>) -> Self {
         Self { inner: DigestReader::new(inner), expected, size, ended: false }
     }
 }
@@ -27,8 +28,10 @@ impl<R: Read> Read for Verified<R> {
         let count = self.inner.read(buffer)?;
         let wrong = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
         let found = self.inner.count();
-        if found > self.size || (count == 0 && found < self.size) {
-            return wrong(format!("its size is not the {} bytes that the manifest says", self.size));
+        if let Some(size) = self.size
+            && (found > size || (count == 0 && found < size))
+        {
+            return wrong(format!("its size is not the {size} bytes that the manifest says"));
         }
         if count == 0 {
             self.ended = true;
@@ -49,7 +52,7 @@ mod tests {
     fn what_differs_is_an_error_before_the_end() {
         let read = |bytes: &[u8], digest, size| {
             let mut out = Vec::new();
-            Verified::new(bytes, digest, size).read_to_end(&mut out).map(|_| out)
+            Verified::new(bytes, digest, Some(size)).read_to_end(&mut out).map(|_| out)
         };
         assert_eq!(read(b"abc", Digest::of(b"abc"), 3).unwrap(), b"abc");
         for (bytes, size) in [(&b"abd"[..], 3), (b"ab", 3), (b"abc", 2), (b"abcd", 3), (b"", 3)] {

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 /// How a stream is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Compression {
     /// Not at all.
@@ -16,7 +16,8 @@ pub enum Compression {
 
 impl Compression {
     /// How a stream that begins with `bytes` is compressed.
-    fn of(bytes: &[u8]) -> Self {
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
         if bytes.starts_with(&[0x1f, 0x8b]) {
             Self::Gzip
         } else if bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || skippable(bytes) {

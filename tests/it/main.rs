@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod bundle;
+mod copy;
 mod debian;
 mod emulator;
 mod facts;
@@ -15,5 +16,6 @@ mod readelf;
 mod registry;
 mod rules;
 mod run;
+mod store;
 mod support;
 mod target;

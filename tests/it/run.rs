@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use polyarch::image::{self, History, ImageConfiguration, ImageRef, NewImage, NewLayer};
+use polyarch::image::{self, Access, History, ImageConfiguration, ImageRef, NewImage, NewLayer};
 use polyarch::layer::{Content, Digest, LayerFile};
 
 use crate::support::probe::{GUESTS, bundle, is_running, names, probe};
@@ -71,7 +71,7 @@ fn image(cx: &Cx, config: &str, files: Vec<LayerFile>) -> String {
     let layer = NewLayer { files, time: 0 };
     let reference = format!("oci:{}:made", cx.path("made").display());
     let image = NewImage { config, layers: vec![(&layer, History::default())] };
-    image::write(&image, &reference.parse::<ImageRef>().unwrap()).unwrap();
+    image::write(&image, &reference.parse::<ImageRef>().unwrap(), &Access::default()).unwrap();
     reference
 }
 
@@ -392,7 +392,8 @@ fn failures_of_our_own_are_125_and_say_what_to_do() {
     let image_of = |user: &str| image(&cx, &config("amd64", user), vec![file("x", Content::Folder)]);
     for (args, words) in [
         (vec!["run", "oci:missing:x"], "reading `missing`"),
-        (vec!["run", "busybox"], "hint: give `oci:DIR[:TAG]`"),
+        (vec!["run", "busybox"], "has no image called `localhost/busybox:latest`"),
+        (vec!["run", "docker://busybox"], "`oci:DIR[:TAG]`"),
         (vec!["run"], "required"),
         (vec!["run", "--no-such"], "unexpected argument"),
     ] {

@@ -5,6 +5,7 @@ pub(crate) mod cc;
 pub(crate) mod deb;
 pub(crate) mod elf;
 pub(crate) mod http;
+pub(crate) mod image;
 pub(crate) mod probe;
 pub(crate) mod registry;
 

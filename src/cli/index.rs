@@ -1,0 +1,48 @@
+//! `index`: images of several platforms under one name.
+
+use std::io::Write as _;
+
+use super::dirs;
+use super::exit::ExitStatus;
+use super::printer::Printer;
+use crate::image::{ImageRef, create_index};
+
+/// Join images of several platforms into one index
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Write an index of images, one a platform
+    ///
+    /// Each image's platform is what its config says. An index among the images counts as the images in it.
+    Create {
+        /// The index: a name of the store, `oci:DIR[:TAG]` or `oci-archive:FILE[:TAG]`
+        #[arg(value_parser = ImageRef::find)]
+        name: ImageRef,
+
+        /// The images
+        #[arg(required = true, value_name = "IMAGE", value_parser = ImageRef::find)]
+        images: Vec<ImageRef>,
+    },
+}
+
+impl Args {
+    pub(super) fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
+        let Action::Create { name, images } = self.action;
+        let access = dirs::access();
+        let mut sources = Vec::new();
+        for image in images {
+            sources.push((image.to_string(), access.source(&image)?));
+        }
+        let destination = access.destination(&name)?;
+        let digest = create_index(&sources, destination.as_ref(), &printer)?;
+        let mut out = printer.stdout();
+        writeln!(out, "{name} {digest}")?;
+        out.flush()?;
+        Ok(ExitStatus::Success)
+    }
+}

@@ -1,0 +1,139 @@
+//! Writing a folder of this machine as a layer.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use tar::{EntryType, Header};
+
+use super::{Digest, DigestWriter, LayerError};
+
+/// Writes a folder as a tar stream that depends on nothing but the files: in the order of their names, without the names of
+/// owners, and with no time later than a given one. What an ordinary user owns is root's.
+///
+/// Extended attributes and sockets are left out.
+#[derive(Debug, Clone, Copy)]
+pub struct FolderWriter {
+    /// The latest time of a file, in seconds since 1970.
+    latest: u64,
+}
+
+/// The files of one folder that are yet to be written, the last first.
+type Pending = Vec<(PathBuf, PathBuf)>;
+
+impl FolderWriter {
+    /// A writer that gives no file a time later than `latest`, in seconds since 1970.
+    #[must_use]
+    pub fn new(latest: u64) -> Self {
+        Self { latest }
+    }
+
+    /// Writes what is in `folder` to `out`. Gives the digest of the stream.
+    ///
+    /// # Errors
+    /// [`LayerError::Write`].
+    pub fn write(&self, folder: &Path, out: &mut dyn Write) -> Result<Digest, LayerError> {
+        let out = DigestWriter::new(io::BufWriter::with_capacity(1 << 17, out));
+        let mut builder = tar::Builder::new(out);
+        let mut linked: HashMap<(u64, u64), PathBuf> = HashMap::new();
+        let failed = |path: &Path| {
+            let path = path.to_string_lossy().into_owned();
+            move |source| LayerError::Write { path, source }
+        };
+        let mut pending = children(folder, Path::new("")).map_err(failed(Path::new("")))?;
+        while let Some((path, name)) = pending.pop() {
+            self.add(&mut builder, &path, &name, &mut linked).map_err(failed(&name))?;
+            // A link to a folder is a link.
+            if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
+                pending.extend(children(&path, &name).map_err(failed(&name))?);
+            }
+        }
+        let end = failed(Path::new(""));
+        let (mut out, digest, _) = match builder.into_inner() {
+            Ok(out) => out.finish(),
+            Err(err) => return Err(end(err)),
+        };
+        out.flush().map_err(end)?;
+        Ok(digest)
+    }
+
+    fn add<W: Write>(
+        &self,
+        builder: &mut tar::Builder<W>,
+        path: &Path,
+        name: &Path,
+        linked: &mut HashMap<(u64, u64), PathBuf>,
+    ) -> io::Result<()> {
+        let meta = fs::symlink_metadata(path)?;
+        let kind = meta.file_type();
+        let mut header = self.header(&meta);
+        let kind = if kind.is_dir() {
+            EntryType::Directory
+        } else if kind.is_symlink() {
+            header.set_entry_type(EntryType::Symlink);
+            return builder.append_link(&mut header, name, fs::read_link(path)?);
+        } else if kind.is_file() {
+            if meta.nlink() > 1 {
+                if let Some(first) = linked.get(&(meta.dev(), meta.ino())) {
+                    header.set_entry_type(EntryType::Link);
+                    return builder.append_link(&mut header, name, first);
+                }
+                linked.insert((meta.dev(), meta.ino()), name.into());
+            }
+            header.set_size(meta.len());
+            let content = Exact { inner: File::open(path)?, left: meta.len() };
+            return builder.append_data(&mut header, name, content);
+        } else if kind.is_fifo() {
+            EntryType::Fifo
+        } else if kind.is_char_device() || kind.is_block_device() {
+            header.set_device_major(rustix::fs::major(meta.rdev()))?;
+            header.set_device_minor(rustix::fs::minor(meta.rdev()))?;
+            if kind.is_block_device() { EntryType::Block } else { EntryType::Char }
+        } else {
+            return Ok(());
+        };
+        header.set_entry_type(kind);
+        builder.append_data(&mut header, name, io::empty())
+    }
+
+    fn header(&self, meta: &Metadata) -> Header {
+        let mut header = Header::new_gnu();
+        header.set_mode(meta.mode() & 0o7777);
+        header.set_mtime(u64::try_from(meta.mtime()).unwrap_or(0).min(self.latest));
+        let user = rustix::process::geteuid();
+        let own = |id: u32, mine: u32| if !user.is_root() && id == mine { 0 } else { u64::from(id) };
+        header.set_uid(own(meta.uid(), user.as_raw()));
+        header.set_gid(own(meta.gid(), rustix::process::getegid().as_raw()));
+        header.set_size(0);
+        header
+    }
+}
+
+/// What is in `folder`, the last first, each with its name in the layer.
+fn children(folder: &Path, name: &Path) -> io::Result<Pending> {
+    let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name()));
+    let mut names = names.collect::<io::Result<Vec<OsString>>>()?;
+    names.sort_by(|a, b| b.cmp(a));
+    Ok(names.into_iter().map(|child| (folder.join(&child), name.join(&child))).collect())
+}
+
+/// Reads exactly as much as a file's header says, even where the file changes meanwhile.
+struct Exact {
+    inner: File,
+    left: u64,
+}
+
+impl Read for Exact {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let count = self.inner.read(&mut buffer[..length])?;
+        if count == 0 && length > 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter meanwhile"));
+        }
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
