@@ -32,7 +32,7 @@ impl ReferenceError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unsupported { .. } => Some(
-                "give a name of the store, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:NAME]`; `skopeo copy` makes these from others".into(),
+                "give a name of the store, `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:NAME]`; `skopeo copy` makes these from others".into(),
             ),
             Self::Invalid { .. } => None,
         }

@@ -83,21 +83,18 @@ impl Answer {
 fn words(bytes: &[u8], secrets: &[String]) -> String {
     let json: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
     let errors = json.as_ref().and_then(|json| json.get("errors")?.as_array());
-    let mut text = match errors {
-        Some(errors) => {
-            let field = |error: &serde_json::Value, name: &str| {
-                error.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned()
-            };
-            let lines =
-                errors.iter().map(|error| format!("{}: {}", field(error, "code"), field(error, "message")));
-            lines.collect::<Vec<_>>().join("; ")
-        }
-        None => {
-            let text = String::from_utf8_lossy(bytes);
-            let first = text.lines().next().unwrap_or_default().trim();
-            // A page for browsers tells a terminal nothing.
-            if first.starts_with('<') { String::new() } else { first.to_owned() }
-        }
+    let mut text = if let Some(errors) = errors {
+        let field = |error: &serde_json::Value, name: &str| {
+            error.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned()
+        };
+        let lines =
+            errors.iter().map(|error| format!("{}: {}", field(error, "code"), field(error, "message")));
+        lines.collect::<Vec<_>>().join("; ")
+    } else {
+        let text = String::from_utf8_lossy(bytes);
+        let first = text.lines().next().unwrap_or_default().trim();
+        // A page for browsers tells a terminal nothing.
+        if first.starts_with('<') { String::new() } else { first.to_owned() }
     };
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         text = text.replace(secret, "***");

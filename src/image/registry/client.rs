@@ -55,12 +55,12 @@ impl<'a> Call<'a> {
 }
 
 impl Endpoint {
-    pub(super) fn new(place: Place, options: &Options) -> Result<Self, RegistryError> {
+    pub(super) fn new(place: Place, options: &Options, is_own: bool) -> Result<Self, RegistryError> {
         let host = if place.host == "docker.io" { "registry-1.docker.io" } else { &place.host }.to_owned();
         let verify = options.tls.verify;
         let is_unchecked = verify == Some(false) || (place.insecure && verify.is_none());
         let tls = options.tls.config(&place.host, is_unchecked)?;
-        let login = options.credentials.find(&place)?;
+        let login = options.credentials.find(&place, is_own)?;
         let patience = Some(options.patience);
         let agent = ureq::Agent::config_builder()
             .tls_config(tls)

@@ -72,9 +72,9 @@ struct Given {
 }
 
 impl Credentials {
-    /// Who we are at `place`.
-    pub(super) fn find(&self, place: &Place) -> Result<Option<Login>, RegistryError> {
-        if let Some(login) = &self.given {
+    /// Who we are at `place`; what was given is only for the registry's own place.
+    pub(super) fn find(&self, place: &Place, is_own: bool) -> Result<Option<Login>, RegistryError> {
+        if let Some(login) = self.given.as_ref().filter(|_| is_own) {
             return Ok(Some(login.clone()));
         }
         for path in self.files.iter().filter(|path| path.exists()) {
@@ -197,7 +197,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         let credentials = Credentials { given: None, files: vec!["/nowhere".into(), file.path().into()] };
-        let login = credentials.find(&place(name)).unwrap()?;
+        let login = credentials.find(&place(name), true).unwrap()?;
         Some((login.user, login.secret.reveal().to_owned()))
     }
 
@@ -227,7 +227,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), r#"{"auths":"hunter2"}"#).unwrap();
         let credentials = Credentials { given: None, files: vec![file.path().into()] };
-        let err = credentials.find(&place("r.example/x")).unwrap_err();
+        let err = credentials.find(&place("r.example/x"), true).unwrap_err();
         assert!(!format!("{err} {err:?}").contains("hunter2"), "{err:?}");
     }
 }

@@ -47,7 +47,8 @@ struct Entry {
 struct Mirror {
     location: String,
     insecure: bool,
-    pull_from_mirror: Option<String>,
+    #[serde(rename = "pull-from-mirror")]
+    pull: Option<String>,
 }
 
 /// One place where an image may be.
@@ -148,7 +149,7 @@ impl Registries {
         let mut places = Vec::new();
         if !is_write {
             for mirror in &entry.mirror {
-                let is_used = match mirror.pull_from_mirror.as_deref() {
+                let is_used = match mirror.pull.as_deref() {
                     Some("digest-only") => name.digest.is_some(),
                     Some("tag-only") => name.digest.is_none(),
                     _ => !entry.mirror_by_digest_only || name.digest.is_some(),

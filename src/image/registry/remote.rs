@@ -7,6 +7,7 @@ use oci_spec::image::{Descriptor, MediaType};
 
 use super::blob::BlobReader;
 use super::client::{Call, Endpoint};
+use super::registries::Place;
 use super::{Name, Options, RegistryError, upload};
 use crate::image::verified::Verified;
 use crate::image::{
@@ -46,8 +47,12 @@ impl Remote {
 
     fn new(name: &Name, options: &Options, is_write: bool) -> Result<Self, RegistryError> {
         let places = options.registries.places(name, is_write)?;
-        let endpoints =
-            places.into_iter().map(|place| Endpoint::new(place, options)).collect::<Result<_, _>>()?;
+        let endpoint = |place: Place| {
+            // What was given for the registry is not for its mirrors.
+            let is_own = place.host == name.registry;
+            Endpoint::new(place, options, is_own)
+        };
+        let endpoints = places.into_iter().map(endpoint).collect::<Result<_, _>>()?;
         Ok(Self { name: name.clone(), endpoints, chosen: OnceLock::new(), siblings: Vec::new() })
     }
 
@@ -95,7 +100,9 @@ impl Remote {
     fn push(&self) -> String {
         let mut scope = format!("repository:{}:pull,push", self.own().place.repository);
         for sibling in &self.siblings {
-            scope.push_str(&format!(" repository:{sibling}:pull"));
+            scope.push_str(" repository:");
+            scope.push_str(sibling);
+            scope.push_str(":pull");
         }
         scope
     }
@@ -209,7 +216,7 @@ impl Source for Remote {
             Err(_) if self.endpoints.len() > 1 => open(self.own()),
             result => result,
         }?;
-        Ok(Box::new(Verified::new(reader, digest, entry.size())))
+        Ok(Box::new(Verified::new(reader, digest, Some(entry.size()))))
     }
 }
 
