@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::exit::ExitStatus;
 use super::printer::Printer;
+use super::registry::RegistryArgs;
 use super::report::Told;
 use super::{dirs, epoch};
 use crate::bundle::{Bundle, Program};
@@ -29,9 +30,12 @@ pub(super) struct Args {
     #[arg(long, value_name = "TARGET")]
     target: Option<String>,
 
-    /// The image to write: a name of the store, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:NAME]`
+    /// The image to write: a name of the store, `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:NAME]`
     #[arg(short, long, value_name = "IMAGE", value_parser = ImageRef::find)]
     output: ImageRef,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
 
     /// A static qemu-user program for the host, to be used in place of one that is found
     #[arg(long, value_name = "PATH")]
@@ -81,7 +85,7 @@ impl Args {
             )
             .into());
         }
-        let written = bundle.write(&self.output, &dirs::access())?;
+        let written = bundle.write(&self.output, &self.registry.access([&self.output])?)?;
         let mut out = printer.stdout();
         writeln!(out, "{} {}", self.output, written.digest)?;
         out.flush()?;

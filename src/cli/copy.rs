@@ -2,21 +2,21 @@
 
 use std::io::Write as _;
 
-use super::dirs;
 use super::exit::ExitStatus;
 use super::printer::Printer;
+use super::registry::RegistryArgs;
 use super::report::Told;
 use crate::image::{self, CopyOptions, Format, ImageRef, Which};
 use crate::layer::Compression;
 use crate::target::Platform;
 
-/// Copy an image between the store, folders and archives
+/// Copy an image between the store, registries, folders and archives
 ///
 /// Bytes stay as they are, and digests with them, wherever nothing is asked for that changes them; all digests are verified on
 /// the way. What the destination has is not copied again.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The image: a name of the store, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or the
+    /// The image: a name of the store, `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or the
     /// path of such a folder or file
     #[arg(value_parser = ImageRef::find)]
     source: ImageRef,
@@ -48,6 +48,9 @@ pub(super) struct Args {
     /// Fail where a digest would change
     #[arg(long)]
     preserve_digests: bool,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
 }
 
 /// How layers are compressed.
@@ -84,9 +87,9 @@ impl Args {
             Family::Docker => Format::Docker,
         });
         options.preserve_digests = self.preserve_digests;
-        let access = dirs::access();
+        let access = self.registry.access([&self.source, &self.destination])?;
         let source = access.source(&self.source)?;
-        let destination = access.destination(&self.destination)?;
+        let destination = access.destination_from(&self.destination, &self.source)?;
         let digest = image::copy(source.as_ref(), destination.as_ref(), &options)?;
         let mut out = printer.stdout();
         writeln!(out, "{} {digest}", self.destination)?;

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::exit::ExitStatus;
 use super::format::{self, Format};
 use super::printer::Printer;
+use super::registry::RegistryArgs;
 use super::table::{self, shown};
 use super::{dirs, epoch};
 use crate::image::{Facts, ImageRef, Import, Store, Stored, parse_rfc3339};
@@ -36,6 +37,9 @@ enum Action {
         #[arg(value_parser = ImageRef::find)]
         image: ImageRef,
 
+        #[command(flatten)]
+        registry: RegistryArgs,
+
         /// Show only the image for this platform
         #[arg(long, value_name = "PLATFORM")]
         platform: Option<Platform>,
@@ -59,9 +63,12 @@ enum Action {
         /// A folder, or a tar file (plain, gzip, zstd or xz)
         root: PathBuf,
 
-        /// The image: a name of the store, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:NAME]`
+        /// The image: a name of the store, `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:NAME]`
         #[arg(value_parser = ImageRef::find)]
         name: ImageRef,
+
+        #[command(flatten)]
+        registry: RegistryArgs,
 
         /// The root file system's platform
         #[arg(long, value_name = "PLATFORM")]
@@ -89,7 +96,8 @@ impl Args {
                     }
                 }
             }
-            Action::Inspect { image, platform, format } => {
+            Action::Inspect { image, platform, format, registry } => {
+                let access = registry.access([&image])?;
                 let facts = Facts::read(access.source(&image)?.as_ref(), platform.as_ref())?;
                 match format {
                     Format::Json => format::json(&mut out, &facts)?,
@@ -108,7 +116,8 @@ impl Args {
                 let (blobs, leftovers) = (pruned.blobs, pruned.leftovers);
                 writeln!(out, "{} freed: {blobs} blobs, {leftovers} leftovers", size(pruned.bytes))?;
             }
-            Action::Import { root, name, platform, config } => {
+            Action::Import { root, name, platform, config, registry } => {
+                let access = registry.access([&name])?;
                 let config = config
                     .map(|path| std::fs::read(&path).with_context(|| format!("reading `{}`", path.display())))
                     .transpose()?;

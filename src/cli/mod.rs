@@ -12,6 +12,7 @@ mod image;
 mod index;
 mod inspect;
 mod printer;
+mod registry;
 mod report;
 mod run;
 mod table;

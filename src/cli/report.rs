@@ -13,7 +13,7 @@ use crate::bundle::BundleError;
 use crate::debian::DebianError;
 use crate::elf::ElfError;
 use crate::emulator::EmulatorError;
-use crate::image::{ImageError, ReferenceError};
+use crate::image::{ImageError, ReferenceError, RegistryError};
 use crate::layer::LayerError;
 use crate::sandbox::SandboxError;
 use crate::target::{PlatformError, TargetError};
@@ -104,6 +104,7 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
         LayerError,
         PlatformError,
         ReferenceError,
+        RegistryError,
         RuleError,
         SandboxError,
         TargetError,

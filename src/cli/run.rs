@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::dirs;
 use super::exit::ExitStatus;
 use super::printer::Printer;
+use super::registry::RegistryArgs;
 use crate::emulator::{self, Options};
 use crate::image::{Image, ImageRef};
 use crate::layer::{LayerError, Limits, Unpacker};
@@ -35,7 +36,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "PATH")]
     emulator: Option<PathBuf>,
 
-    /// The image (a name of the store, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or the
+    #[command(flatten)]
+    registry: RegistryArgs,
+
+    /// The image (a name of the store, `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or the
     /// path of such a folder or file), and arguments for its program
     // One list, so that all that follows the image is the program's, whatever it looks like.
     #[arg(value_names = ["IMAGE", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true)]
@@ -50,7 +54,7 @@ impl Args {
         let cache = dirs::cache()?;
         let signals = Signals::catch().map_err(|source| SandboxError::Start { source })?;
 
-        let image = Image::open(&reference, &Platform::host(), &dirs::access())?;
+        let image = Image::open(&reference, &Platform::host(), &self.registry.access([&reference])?)?;
         let hostname: String = image.digest().hex().chars().take(12).collect();
         let overrides = Overrides {
             args: command.collect(),

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::RegistryError;
 use crate::layer::{Digest, LayerError};
 
 /// A text names no image.
@@ -31,7 +32,7 @@ impl ReferenceError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unsupported { .. } => Some(
-                "give a name of the store, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:NAME]`; `skopeo copy` makes these from others".into(),
+                "give a name of the store, `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:NAME]`; `skopeo copy` makes these from others".into(),
             ),
             Self::Invalid { .. } => None,
         }
@@ -180,6 +181,12 @@ pub enum ImageError {
         #[source]
         source: LayerError,
     },
+    /// A registry failed.
+    #[error(transparent)]
+    Registry {
+        /// Why.
+        source: Box<RegistryError>,
+    },
 }
 
 const DAMAGED: &str = "the image is damaged; fetch or make it again";
@@ -220,6 +227,7 @@ impl ImageError {
             Self::Layout { doing: "reading", .. } => {
                 Some("an OCI layout is a folder with `oci-layout`, `index.json` and `blobs`".into())
             }
+            Self::Registry { source } => source.hint(),
             _ => None,
         }
     }

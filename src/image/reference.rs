@@ -5,12 +5,18 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::ReferenceError;
+use super::registry;
 use super::tar_file::TarFile;
 
 /// Where an image is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ImageRef {
+    /// `docker://NAME`: an image in a registry.
+    Docker {
+        /// Its name.
+        name: registry::Name,
+    },
     /// `oci:DIR[:TAG]`: an OCI image layout.
     Oci {
         /// The folder.
@@ -40,7 +46,7 @@ pub enum ImageRef {
 }
 
 /// Transports of containers-transports(5) that are known, and not had yet.
-const LATER: &[&str] = &["docker", "dir", "containers-storage", "docker-daemon", "sif", "ostree"];
+const LATER: &[&str] = &["dir", "containers-storage", "docker-daemon", "sif", "ostree"];
 
 /// The registry that names without one have in the store.
 const LOCAL: &str = "localhost";
@@ -52,13 +58,19 @@ impl FromStr for ImageRef {
         let invalid = |reason: String| ReferenceError::Invalid { reference: text.into(), reason };
         let transport = text.split_once(':').filter(|(name, rest)| {
             matches!(*name, "oci" | "oci-archive" | "docker-archive")
-                || (LATER.contains(name) && (*name != "docker" || rest.starts_with("//")))
+                || LATER.contains(name)
+                || (*name == "docker" && rest.starts_with("//"))
         });
         let Some((transport, rest)) = transport else {
             return Ok(Self::Store { name: full_name(text).map_err(invalid)? });
         };
         if LATER.contains(&transport) {
             return Err(ReferenceError::Unsupported { reference: text.into() });
+        }
+        if transport == "docker" {
+            let named = rest.trim_start_matches("//").parse::<registry::Name>();
+            let name = named.map_err(|_| invalid("what follows `docker://` is no image name".into()))?;
+            return Ok(Self::Docker { name });
         }
         let (path, name) = match rest.split_once(':') {
             Some((path, name)) => (path, Some(name)),
@@ -164,6 +176,7 @@ fn tagged(name: &str) -> Result<String, String> {
 impl fmt::Display for ImageRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (transport, path, name) = match self {
+            Self::Docker { name } => return write!(f, "docker://{name}"),
             Self::Store { name } => return f.write_str(name),
             Self::Oci { dir, tag } => ("oci", dir, tag),
             Self::OciArchive { file, tag } => ("oci-archive", file, tag),
@@ -187,6 +200,7 @@ mod tests {
             "docker-archive:x.tar:a.example/b:c",
             "oci-archive:x:1",
             "localhost/a:b",
+            "docker://r.example:5000/a/b:c",
         ] {
             assert_eq!(text.parse::<ImageRef>().unwrap().to_string(), text);
         }
@@ -211,8 +225,17 @@ mod tests {
 
     #[test]
     fn what_is_no_reference_is_refused() {
-        for text in ["", "UPPER", "docker://busybox", "oci-archive:", "oci:", "oci::t", "oci:d:", "oci:d:-x"]
-        {
+        for text in [
+            "",
+            "UPPER",
+            "docker://UPPER",
+            "docker://",
+            "oci-archive:",
+            "oci:",
+            "oci::t",
+            "oci:d:",
+            "oci:d:-x",
+        ] {
             assert!(text.parse::<ImageRef>().is_err(), "{text}");
         }
         let digest = format!("docker-archive:x:b@sha256:{}", "0".repeat(64));

@@ -13,6 +13,7 @@ mod house;
 mod inspect;
 mod layer;
 mod readelf;
+mod registry;
 mod rules;
 mod run;
 mod store;
