@@ -56,11 +56,14 @@ impl Root {
             }
             Err(errno) => return Err(errno),
         }
-        self.folder(path)
+        let made = open_folder(&parent, name)?;
+        // Whatever the caller's umask is.
+        rustix::fs::fchmod(&made, Mode::from_raw_mode(0o755))?;
+        Ok(made)
     }
 }
 
-/// The folder and the last name of a path that is clean: see `clean` in `unpack`.
+/// The folder and the last name of a path that is clean: see [`clean`](super::name::clean).
 pub(super) fn split(path: &[u8]) -> (&[u8], &OsStr) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(at) => (&path[..at], OsStr::from_bytes(&path[at + 1..])),

@@ -23,6 +23,16 @@ pub enum LayerError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// An entry's owner or time is no number that a file can have.
+    #[error("layer entry `{path}` has a {field} that no file can have: `{value}`")]
+    Field {
+        /// The entry.
+        path: String,
+        /// `uid`, `gid` or `mtime`.
+        field: &'static str,
+        /// As the layer has it.
+        value: String,
+    },
     /// An entry cannot be made.
     #[error("unpacking layer entry `{path}`")]
     Entry {

@@ -1,19 +1,25 @@
 //! Layers: tar streams that make a file system together, applied to a folder and written.
 //!
 //! [`Unpacker`] applies hostile ones safely; [`LayerWriter`] writes reproducible ones. What a layer holds
-//! and cannot be had by an ordinary user is left out and told: devices, owners (all files are the
-//! caller's) and extended attributes.
+//! and cannot be had by the caller is left out and told: device nodes and extended attributes.
 
 mod beneath;
 mod compression;
 mod digest;
+mod entry;
 mod error;
+mod made;
+mod metadata;
 pub(crate) mod metered;
+mod name;
 mod unpack;
+mod walk;
+mod whiteout;
 mod write;
 
 pub use compression::{Compression, decompressed};
 pub use digest::{Digest, DigestReader, DigestWriter, ParseDigestError};
 pub use error::LayerError;
+pub use metadata::Owners;
 pub use unpack::{Limits, Skipped, Unpacker};
 pub use write::{Content, LayerFile, LayerWriter, Written};

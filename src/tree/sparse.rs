@@ -125,6 +125,17 @@ pub(crate) struct SparseReader<R> {
     pieces: std::iter::Peekable<std::vec::IntoIter<(u64, u64)>>,
 }
 
+impl<R> SparseReader<R> {
+    /// Passes over a hole, and tells how long it was, in bytes; 0 where data follows.
+    pub(crate) fn skip_hole(&mut self) -> u64 {
+        while self.pieces.next_if(|(offset, len)| offset + len <= self.at).is_some() {}
+        let until = self.pieces.peek().map_or(self.len, |(offset, _)| *offset);
+        let hole = until.saturating_sub(self.at);
+        self.at += hole;
+        hole
+    }
+}
+
 impl<R: Read> Read for SparseReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.pieces.next_if(|(offset, len)| offset + len <= self.at).is_some() {}
