@@ -1,12 +1,12 @@
 //! What an entry of a layer says of itself, whichever tar format says it.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use tar::EntryType;
-
 use super::LayerError;
+use super::header::{BLOCK, Block, Extensions, damaged, number};
 use super::name::{clean, link, lossy};
-use crate::tree::sparse::Sparse;
+use crate::tree::sparse::{MOST_PIECES, Sparse};
 
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,82 +57,120 @@ pub(super) struct Meta {
 }
 
 impl Meta {
-    /// Reads what `entry` says of itself. Of some sparse files that takes the start of the content.
-    pub(super) fn of<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Self, LayerError> {
+    /// Reads what a header and the extensions before it say. `content` is what follows them, of which some sparse
+    /// files' start is taken.
+    pub(super) fn of(
+        block: &Block,
+        extensions: &Extensions,
+        size: u64,
+        content: &mut impl Read,
+    ) -> Result<Self, LayerError> {
         let read = |source| LayerError::Read { source };
-        let mut sparse = match entry.header().entry_type() {
-            EntryType::Regular | EntryType::Continuous => Sparse::of(entry).map_err(read)?,
+        let byte = block.kind();
+        let mut sparse = match byte {
+            b'S' => Some(old_sparse(block, content).map_err(read)?),
+            b'0' | b'7' | 0 => Sparse::of_records(&extensions.records, content).map_err(read)?,
             _ => None,
         };
         let name = sparse.as_mut().and_then(|sparse| sparse.name.take());
-        let name = name.unwrap_or_else(|| entry.path_bytes().into_owned());
+        let name = name
+            .or_else(|| extensions.record(b"path").map(<[u8]>::to_vec))
+            .or_else(|| extensions.name.clone())
+            .unwrap_or_else(|| block.name());
+        let target = || {
+            let long = extensions.record(b"linkpath").or(extensions.link.as_deref());
+            long.unwrap_or_else(|| block.text(157, 100))
+        };
         let path = clean(&name)?;
-        let mut time = None;
-        let mut attributes = Vec::new();
-        if let Some(records) = entry.pax_extensions().map_err(read)? {
-            for record in records {
-                let record = record.map_err(read)?;
-                let value = record.value_bytes();
-                match record.key_bytes() {
-                    b"mtime" => time = Some(decimal(value).ok_or_else(|| field(&path, "mtime", value))?),
-                    key => {
-                        if let Some(key) = key.strip_prefix(b"SCHILY.xattr.") {
-                            attributes.push((key.to_vec(), value.to_vec()));
-                        }
-                    }
-                }
-            }
-        }
-        let header = entry.header();
-        let id = |what, id: io::Result<u64>, text: &[u8]| {
-            if text.iter().all(|byte| matches!(byte, b' ' | 0)) {
-                return Ok(0);
-            }
-            // The kernel takes the highest number for "as it is".
-            let id = id.ok().and_then(|id| u32::try_from(id).ok()).filter(|id| *id != u32::MAX);
-            id.ok_or_else(|| field(&path, what, text))
-        };
-        let number = |number: io::Result<Option<u32>>| number.ok().flatten().unwrap_or_default();
-        let is_named_as_folder = name.ends_with(b"/");
-        let kind = match header.entry_type() {
+        let kind = match byte {
             // The oldest tars have no other mark for a folder.
-            EntryType::Regular | EntryType::Continuous if is_named_as_folder => Kind::Folder,
-            EntryType::Directory => Kind::Folder,
-            EntryType::Symlink => Kind::Symlink(link(&path, &entry.link_name_bytes().unwrap_or_default())?),
-            EntryType::Link => Kind::HardLink(clean(&entry.link_name_bytes().unwrap_or_default())?),
-            EntryType::Fifo => Kind::Fifo,
-            kind @ (EntryType::Char | EntryType::Block) => Kind::Device {
-                is_block: kind == EntryType::Block,
-                major: number(header.device_major()),
-                minor: number(header.device_minor()),
-            },
-            EntryType::XGlobalHeader => Kind::Ignored,
-            kind => match kind.as_byte() {
-                // GNU: a folder with the list of its files; a volume's label, a file's continuation, old long names.
-                b'D' => Kind::Folder,
-                b'V' | b'M' | b'N' => Kind::Ignored,
-                // POSIX: a kind that is not known is a file.
-                _ => Kind::File,
-            },
+            b'0' | b'7' | 0 if name.ends_with(b"/") => Kind::Folder,
+            // GNU: a folder with the list of its files.
+            b'5' | b'D' => Kind::Folder,
+            b'1' => Kind::HardLink(clean(target())?),
+            b'2' => Kind::Symlink(link(&path, target())?),
+            b'3' | b'4' => {
+                Kind::Device { is_block: byte == b'4', major: device(block, 329), minor: device(block, 337) }
+            }
+            b'6' => Kind::Fifo,
+            // pax records for all entries, of which tools write but comments; GNU: a volume's label, a file's
+            // continuation, old long names.
+            b'g' | b'V' | b'M' | b'N' => Kind::Ignored,
+            // POSIX: a kind that is not known is a file.
+            _ => Kind::File,
         };
-        let time = match time {
-            Some(time) => time,
-            // Numbers below zero come as their two's complement.
-            None => Time { seconds: header.mtime().unwrap_or_default().cast_signed(), nanos: 0 },
+        let id = |what, at| {
+            let id = match extensions.number(what).map_err(read)? {
+                Some(id) => i64::try_from(id).unwrap_or(i64::MAX),
+                None => number(&block.0[at..at + 8]).ok_or_else(|| field(&path, what, block.text(at, 8)))?,
+            };
+            // The kernel takes the highest number for "as it is".
+            u32::try_from(id)
+                .ok()
+                .filter(|id| *id != u32::MAX)
+                .ok_or_else(|| field(&path, what, id.to_string().as_bytes()))
         };
+        let time = match extensions.record(b"mtime") {
+            Some(value) => decimal(value).ok_or_else(|| field(&path, "mtime", value))?,
+            None => Time { seconds: block.number(136, 12, "time").map_err(read)?, nanos: 0 },
+        };
+        let attributes = extensions
+            .records
+            .iter()
+            .filter_map(|(key, value)| Some((key.strip_prefix(b"SCHILY.xattr.")?.to_vec(), value.clone())));
+        // Of records with one key the last counts.
+        let attributes: BTreeMap<_, _> = attributes.collect();
+        if attributes.keys().any(|name| name.is_empty() || name.contains(&0)) {
+            return Err(field(&path, "extended attribute's name", b""));
+        }
         Ok(Self {
-            mode: header.mode().map_err(read)? & 0o7777,
-            uid: id("uid", header.uid(), &header.as_old().uid)?,
-            gid: id("gid", header.gid(), &header.as_old().gid)?,
+            mode: (block.number(100, 8, "mode").map_err(read)? & 0o7777) as u32,
+            uid: id("uid", 108)?,
+            gid: id("gid", 116)?,
             time,
-            attributes,
-            size: sparse.as_ref().map_or(entry.size(), |sparse| sparse.len),
-            has_holes: sparse.is_some() || header.entry_type() == EntryType::GNUSparse,
+            attributes: attributes.into_iter().collect(),
+            size: if kind == Kind::File { sparse.as_ref().map_or(size, |sparse| sparse.len) } else { 0 },
+            has_holes: sparse.is_some(),
             sparse,
             kind,
             path,
         })
     }
+}
+
+fn device(block: &Block, at: usize) -> u32 {
+    // Other formats than ustar have no such field.
+    number(&block.0[at..at + 8]).and_then(|number| u32::try_from(number).ok()).unwrap_or_default()
+}
+
+/// The map of GNU's old format: in the header, and in blocks after it that do not count as content.
+fn old_sparse(block: &Block, content: &mut impl Read) -> io::Result<Sparse> {
+    const PIECE: usize = 24;
+    let read = |field: &[u8]| {
+        number(field)
+            .and_then(|number| u64::try_from(number).ok())
+            .ok_or_else(|| damaged("the map of a sparse file holds what is no number"))
+    };
+    let len = read(&block.0[483..495])?;
+    let mut pieces = Vec::new();
+    let mut add = |fields: &[u8]| -> io::Result<()> {
+        for piece in fields.chunks_exact(PIECE).take_while(|piece| piece[0] != 0) {
+            pieces.push((read(&piece[..12])?, read(&piece[12..])?));
+        }
+        if pieces.len() > MOST_PIECES {
+            return Err(damaged("the map of a sparse file is too long to be true"));
+        }
+        Ok(())
+    };
+    add(&block.0[386..386 + 4 * PIECE])?;
+    let mut goes_on = block.0[482] != 0;
+    while goes_on {
+        let mut more = [0; BLOCK];
+        content.read_exact(&mut more)?;
+        add(&more[..21 * PIECE])?;
+        goes_on = more[504] != 0;
+    }
+    Sparse::new(None, len, pieces)
 }
 
 fn field(path: &[u8], field: &'static str, value: &[u8]) -> LayerError {

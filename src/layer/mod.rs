@@ -1,14 +1,17 @@
 //! Layers: tar streams that make a file system together, applied to a folder and written.
 //!
-//! [`Unpacker`] applies hostile ones safely; [`LayerWriter`] writes reproducible ones. What a layer holds
+//! [`Unpacker`] applies hostile ones safely; [`LayerWriter`] writes reproducible ones; [`merge()`] makes one of several. What a layer holds
 //! and cannot be had by the caller is left out and told: device nodes and extended attributes.
 
+mod ahead;
 mod beneath;
 mod compression;
 mod digest;
 mod entry;
 mod error;
+mod header;
 mod made;
+mod merge;
 mod metadata;
 pub(crate) mod metered;
 mod name;
@@ -20,6 +23,7 @@ mod write;
 pub use compression::{Compression, decompressed};
 pub use digest::{Digest, DigestReader, DigestWriter, ParseDigestError};
 pub use error::LayerError;
+pub use merge::{Ids, LayerStream, MergeOptions, TarFormat, Times, Unfit, merge};
 pub use metadata::Owners;
 pub use unpack::{Limits, Skipped, Unpacker};
 pub use write::{Content, LayerFile, LayerWriter, Written};

@@ -1,6 +1,6 @@
 //! Applying layers to a folder.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
@@ -66,8 +66,8 @@ struct Target {
     written: u64,
     skipped: Skipped,
     /// Modes and times of folders, which are set at the end: until then the caller must be able to write in
-    /// them, and their content changes their times. With each the number of its file, lest a link that took its name is meant.
-    folders: BTreeMap<Vec<u8>, (Rights, u64)>,
+    /// them, and their content changes their times. By the number of the folder, for links give it many names.
+    folders: HashMap<u64, (Vec<u8>, Rights)>,
     made: Made,
     /// The folder of the last entry, since the next one is most often in it too.
     last: Option<(Vec<u8>, OwnedFd)>,
@@ -85,7 +85,7 @@ impl Unpacker {
             owners: Owners::Caller,
             written: 0,
             skipped: Skipped::default(),
-            folders: BTreeMap::new(),
+            folders: HashMap::new(),
             made: Made::default(),
             last: None,
         };
@@ -121,17 +121,27 @@ impl Unpacker {
     /// [`LayerError::Entry`] where a mode cannot be set.
     pub fn finish(self) -> Result<Skipped, LayerError> {
         // Deeper ones first, for a folder's mode can close it.
-        for (path, (rights, number)) in self.target.folders.iter().rev() {
-            let folder = match self.root.folder(path) {
-                Ok(folder) => folder,
-                // A later layer removed it, or put a file in its place.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
-                Err(errno) => return Err(entry_error(path)(errno)),
-            };
-            if file_number(&folder).map_err(entry_error(path))? == *number {
-                rights.set(&folder).map_err(entry_error(path))?;
+        let mut found: Vec<_> = self.target.folders.iter().collect();
+        found.sort_by(|(_, (one, _)), (_, (other, _))| other.cmp(one));
+        let is_at = |path: &[u8], number| {
+            self.root.folder(path).ok().filter(|folder| beneath::number(folder) == Ok(number))
+        };
+        if found.iter().all(|(number, (path, _))| is_at(path, **number).is_some()) {
+            for (number, (path, rights)) in found {
+                if let Some(folder) = is_at(path, *number) {
+                    rights.set(&folder).map_err(entry_error(path))?;
+                }
             }
+            return Ok(self.target.skipped);
         }
+        // Some were removed, or the link is gone through which they were named.
+        let root = self.root.folder(b"").map_err(entry_error(b""))?;
+        let mut folders = self.target.folders;
+        beneath::folders(&root, &mut |folder| match folders.remove(&beneath::number(folder)?) {
+            Some((_, rights)) => rights.set(folder),
+            None => Ok(()),
+        })
+        .map_err(entry_error(b""))?;
         Ok(self.target.skipped)
     }
 }
@@ -162,7 +172,15 @@ impl Target {
         }
         let parent = match self.last.take_if(|(last, _)| last == folder) {
             Some((_, fd)) => fd,
-            None => root.made_folder(folder).map_err(entry_error(folder))?,
+            None => {
+                // A new folder may get the number of one that was removed.
+                let mut made = |new: &OwnedFd| {
+                    if let Ok(number) = beneath::number(new) {
+                        self.folders.remove(&number);
+                    }
+                };
+                root.made_folder(folder, &mut made).map_err(entry_error(folder))?
+            }
         };
         let fail = |errno: Errno| entry_error(&path)(errno);
         let there = beneath::kind(&parent, name).map_err(fail)?;
@@ -176,7 +194,6 @@ impl Target {
         }
         if there.is_some() && !is_kept {
             beneath::remove(&parent, name).map_err(fail)?;
-            self.folders.remove(&path);
         }
         let rights = Rights::of(&meta, self.owners);
         match &meta.kind {
@@ -237,7 +254,7 @@ impl Target {
     /// Notes what `fd`, which the layer calls `path`, gets at the end.
     fn folder(&mut self, path: &[u8], meta: &Meta, fd: &OwnedFd) -> Result<(), Errno> {
         self.skipped.attributes += u64::from(!set_attributes(fd, &meta.attributes, self.owners));
-        self.folders.insert(path.to_vec(), (Rights::of(meta, self.owners), file_number(fd)?));
+        self.folders.insert(beneath::number(fd)?, (path.to_vec(), Rights::of(meta, self.owners)));
         Ok(())
     }
 
@@ -328,10 +345,6 @@ fn hard_link(root: &Root, path: &[u8], parent: &OwnedFd, target: &[u8]) -> Resul
     let (folder, name) = split(target);
     let folder = root.folder(folder).map_err(fail)?;
     rustix::fs::linkat(folder, name, parent, split(path).1, AtFlags::empty()).map_err(fail)
-}
-
-fn file_number(file: &OwnedFd) -> Result<u64, Errno> {
-    rustix::fs::fstat(file).map(|stat| stat.st_ino)
 }
 
 fn entry_error<E: Into<io::Error>>(path: &[u8]) -> impl Fn(E) -> LayerError {

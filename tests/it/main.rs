@@ -11,6 +11,7 @@ mod facts;
 mod house;
 mod inspect;
 mod layer;
+mod merge;
 mod readelf;
 mod rules;
 mod run;

@@ -6,6 +6,7 @@ pub(crate) mod deb;
 pub(crate) mod elf;
 pub(crate) mod http;
 pub(crate) mod probe;
+pub(crate) mod tarball;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
