@@ -75,6 +75,16 @@ pub enum LayerError {
         /// All of them, by their paths.
         files: Vec<Unfit>,
     },
+    /// A compression has no such level.
+    #[error("compression level {level} is out of range: {least} to {most}")]
+    Level {
+        /// As asked for.
+        level: u32,
+        /// The lowest.
+        least: u32,
+        /// The highest.
+        most: u32,
+    },
     /// The layers gave other content when they were read again.
     #[error("the layers changed while they were read")]
     Changed,

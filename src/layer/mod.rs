@@ -5,6 +5,7 @@
 
 mod ahead;
 mod beneath;
+mod compress;
 mod compression;
 mod digest;
 mod entry;
@@ -20,6 +21,7 @@ mod walk;
 mod whiteout;
 mod write;
 
+pub use compress::{Compressor, recompress};
 pub use compression::{Compression, decompressed};
 pub use digest::{Digest, DigestReader, DigestWriter, ParseDigestError};
 pub use error::LayerError;

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod bundle;
+mod compress;
 mod debian;
 mod emulator;
 mod facts;
