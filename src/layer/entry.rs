@@ -124,7 +124,7 @@ impl Meta {
             return Err(field(&path, "extended attribute's name", b""));
         }
         Ok(Self {
-            mode: (block.number(100, 8, "mode").map_err(read)? & 0o7777) as u32,
+            mode: block.number(100, 8, "mode").map_err(read)?.cast_unsigned() as u32 & 0o7777,
             uid: id("uid", 108)?,
             gid: id("gid", 116)?,
             time,

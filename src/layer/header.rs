@@ -91,7 +91,7 @@ impl Extensions {
     }
 
     /// Takes in the content of an extension header of `kind`.
-    pub(super) fn add(&mut self, kind: u8, content: Vec<u8>) -> io::Result<()> {
+    pub(super) fn add(&mut self, kind: u8, content: &[u8]) -> io::Result<()> {
         let slot = match kind {
             b'L' => &mut self.name,
             b'K' => &mut self.link,
@@ -99,7 +99,7 @@ impl Extensions {
                 if std::mem::replace(&mut self.has_records, true) {
                     return Err(damaged("two pax headers for one entry"));
                 }
-                self.records = records(&content)?;
+                self.records = records(content)?;
                 return Ok(());
             }
         };

@@ -170,17 +170,16 @@ impl Target {
         if let Some(whiteout) = Whiteout::of(&path, name.as_encoded_bytes())? {
             return self.whiteout(root, folder, &whiteout).map_err(entry_error(&path));
         }
-        let parent = match self.last.take_if(|(last, _)| last == folder) {
-            Some((_, fd)) => fd,
-            None => {
-                // A new folder may get the number of one that was removed.
-                let mut made = |new: &OwnedFd| {
-                    if let Ok(number) = beneath::number(new) {
-                        self.folders.remove(&number);
-                    }
-                };
-                root.made_folder(folder, &mut made).map_err(entry_error(folder))?
-            }
+        let parent = if let Some((_, fd)) = self.last.take_if(|(last, _)| last == folder) {
+            fd
+        } else {
+            // A new folder may get the number of one that was removed.
+            let mut made = |new: &OwnedFd| {
+                if let Ok(number) = beneath::number(new) {
+                    self.folders.remove(&number);
+                }
+            };
+            root.made_folder(folder, &mut made).map_err(entry_error(folder))?
         };
         let fail = |errno: Errno| entry_error(&path)(errno);
         let there = beneath::kind(&parent, name).map_err(fail)?;
@@ -298,7 +297,7 @@ impl Target {
             if meta.has_holes {
                 for piece in buffer[..count].chunks(HOLE) {
                     if piece.iter().all(|byte| *byte == 0) {
-                        file.seek(SeekFrom::Current(piece.len() as i64)).map_err(&fail)?;
+                        file.seek(SeekFrom::Current(piece.len().cast_signed() as i64)).map_err(&fail)?;
                     } else {
                         file.write_all(piece).map_err(&fail)?;
                     }

@@ -8,6 +8,9 @@ use super::header::{BLOCK, Block, Extensions, damaged};
 use super::metered::{Meter, Metered};
 use super::{Digest, LayerError, Limits, decompressed};
 
+/// What is done with an entry and a reader of its content.
+pub(super) type Each<'a> = dyn FnMut(&Walk, Meta, &mut dyn Read) -> Result<(), LayerError> + 'a;
+
 /// What all layers of one image have in common while they are read.
 #[derive(Debug)]
 pub(super) struct Walk {
@@ -36,7 +39,7 @@ impl Walk {
         layer: impl Read,
         expected: Option<&Digest>,
         stop: &dyn Fn() -> bool,
-        each: &mut dyn FnMut(&Self, Meta, &mut dyn Read) -> Result<(), LayerError>,
+        each: &mut Each<'_>,
     ) -> Result<(), LayerError> {
         let plain = decompressed(layer).map_err(|err| self.read_error(err))?;
         self.plain(plain, expected, stop, each)
@@ -48,7 +51,7 @@ impl Walk {
         plain: impl Read,
         expected: Option<&Digest>,
         stop: &dyn Fn() -> bool,
-        each: &mut dyn FnMut(&Self, Meta, &mut dyn Read) -> Result<(), LayerError>,
+        each: &mut Each<'_>,
     ) -> Result<(), LayerError> {
         let metered = Metered { inner: plain, meter: self.meter.clone() };
         let mut source = Source { inner: metered, hash: expected.map(|_| Hasher::default()) };
@@ -75,12 +78,12 @@ impl Walk {
             let size = if matches!(kind, b'1'..=b'6') { 0 } else { size };
             if is_extension {
                 let content = extension(&mut source, size).map_err(|err| self.read_error(err))?;
-                extensions.add(kind, content).map_err(|err| self.read_error(err))?;
+                extensions.add(kind, &content).map_err(|err| self.read_error(err))?;
                 continue;
             }
             if kind == b'g' {
                 // It says nothing of this entry in particular, and what it may say is not heeded.
-                skip(&mut source, size).map_err(|err| self.read_error(err))?;
+                skip(&mut source, size.saturating_add(padding(size))).map_err(|err| self.read_error(err))?;
                 continue;
             }
             // A sparse file's map of the old format stands before the content and is no part of it.
@@ -93,7 +96,7 @@ impl Walk {
             each(self, meta, &mut content)?;
             // What is left of it is skipped here.
             let left = content.left;
-            skip(&mut source, left + padding(size)).map_err(|err| self.read_error(err))?;
+            skip(&mut source, left.saturating_add(padding(size))).map_err(|err| self.read_error(err))?;
             extensions = Extensions::default();
         }
         if !extensions.is_empty() {

@@ -97,6 +97,17 @@ fn every_size_and_level_comes_back() {
     }
 }
 
+/// A disk without room.
+struct Full;
+impl std::io::Write for Full {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::StorageFull.into())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 #[test]
 fn a_layer_changes_its_compression() {
     let bytes = sample(3 << 20);
@@ -112,15 +123,6 @@ fn a_layer_changes_its_compression() {
     assert!(matches!(err, LayerError::Read { .. }), "{err}");
     let err = recompress(gzip.as_slice(), Compression::Gzip, Some(10), Vec::new()).unwrap_err();
     assert_eq!(err.to_string(), "compression level 10 is out of range: 0 to 9");
-    struct Full;
-    impl std::io::Write for Full {
-        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
-            Err(std::io::ErrorKind::StorageFull.into())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
     for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
         let err = recompress(gzip.as_slice(), compression, None, Full).unwrap_err();
         assert!(matches!(err, LayerError::Write { .. }), "{err}");

@@ -9,6 +9,7 @@ mod compress;
 mod debian;
 mod emulator;
 mod facts;
+mod hostile;
 mod house;
 mod inspect;
 mod layer;
