@@ -33,11 +33,10 @@ impl Rights {
         Self { mode: meta.mode, owner, time: meta.time }
     }
 
-    /// Sets all of them on an open file or folder. Content and attributes must be there already.
+    /// Sets mode and time of an open file or folder, the last of all: a change of owner takes setuid and capabilities
+    /// away, and a mode without write access would stand in the way of attributes.
     pub(super) fn set(&self, file: impl AsFd) -> Result<(), Errno> {
         let file = file.as_fd();
-        self.set_owner(file)?;
-        // After the owner, for whose change the kernel takes setuid away.
         rustix::fs::fchmod(file, Mode::from_raw_mode(self.mode))?;
         rustix::fs::futimens(file, &times(self.time))
     }

@@ -129,6 +129,7 @@ impl Unpacker {
         if found.iter().all(|(number, (path, _))| is_at(path, **number).is_some()) {
             for (number, (path, rights)) in found {
                 if let Some(folder) = is_at(path, *number) {
+                    rights.set_owner(&folder).map_err(entry_error(path))?;
                     rights.set(&folder).map_err(entry_error(path))?;
                 }
             }
@@ -138,7 +139,7 @@ impl Unpacker {
         let root = self.root.folder(b"").map_err(entry_error(b""))?;
         let mut folders = self.target.folders;
         beneath::folders(&root, &mut |folder| match folders.remove(&beneath::number(folder)?) {
-            Some((_, rights)) => rights.set(folder),
+            Some((_, rights)) => rights.set_owner(folder).and_then(|()| rights.set(folder)),
             None => Ok(()),
         })
         .map_err(entry_error(b""))?;
@@ -238,7 +239,6 @@ impl Target {
                 let file = File::from(rustix::fs::openat(&parent, name, flags, mode).map_err(fail)?);
                 self.content(walk, &path, &mut meta, content, &file)?;
                 rights.set_owner(&file).map_err(fail)?;
-                // Capabilities do not outlive a change of owner, nor other attributes a mode without write access.
                 self.skipped.attributes += u64::from(!set_attributes(&file, &meta.attributes, self.owners));
                 rights.set(&file).map_err(fail)?;
             }

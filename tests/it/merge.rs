@@ -181,6 +181,72 @@ fn layers_that_change_meanwhile_are_noticed() {
     assert!(matches!(err, LayerError::DiffId { .. }), "{err}");
 }
 
+/// How much memory this process has, in KiB.
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// 200,000 small files in two layers, made while they are read.
+struct Many {
+    layer: u32,
+    next: u32,
+    block: Vec<u8>,
+    at: usize,
+}
+
+const MANY: u32 = 100_000;
+
+impl Read for Many {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.at == self.block.len() {
+            if self.next > MANY {
+                return Ok(0);
+            }
+            let name =
+                format!("usr/share/package-{}/files-{}/file-{}", self.next / 1000, self.layer, self.next);
+            self.block = Tarball::default().file(name, "content").0;
+            if self.next == MANY {
+                self.block = vec![0; 1024];
+            }
+            (self.at, self.next) = (0, self.next + 1);
+        }
+        let count = buffer.len().min(self.block.len() - self.at);
+        buffer[..count].copy_from_slice(&self.block[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+}
+
+#[test]
+fn many_names_take_little_memory() {
+    // In a process of its own, for other tests' memory would count too.
+    if std::env::var_os("POLYARCH_TEST_PEAK").is_none() {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "merge::many_names_take_little_memory"]).env("POLYARCH_TEST_PEAK", "1");
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
+    let layers: Vec<LayerStream<'_>> = (0..2)
+        .map(|layer| {
+            let open = move || {
+                let many = Many { layer, next: 0, block: Vec::new(), at: 0 };
+                Ok(Box::new(many) as Box<dyn Read + Send>)
+            };
+            LayerStream::new(open, None)
+        })
+        .collect();
+    let before = resident();
+    let written = merge(&layers, &MergeOptions::default(), std::io::sink()).unwrap();
+    let grown = (resident() - before) * 1024;
+    assert!(written.size > u64::from(MANY) * 2 * 1024);
+    // Buffers are a few MiB, whatever the layers hold.
+    assert!(grown < (8 << 20) + u64::from(MANY) * 2 * 200, "{} bytes an entry", grown / u64::from(MANY * 2));
+}
+
 /// A name of few parts, so that entries meet.
 fn name() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 1..4).prop_map(|parts| parts.join("/"))
