@@ -9,7 +9,7 @@ mod directory;
 mod identify;
 pub(crate) mod metered;
 mod record;
-mod sparse;
+pub(crate) mod sparse;
 
 pub use archive::is_tar_header;
 pub use identify::{identify, identify_stream};

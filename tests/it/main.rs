@@ -4,14 +4,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod archives;
 mod bundle;
+mod compress;
 mod copy;
 mod debian;
 mod emulator;
 mod facts;
+mod hostile;
 mod house;
 mod inspect;
 mod layer;
+mod merge;
 mod readelf;
 mod registry;
 mod rules;

@@ -8,6 +8,7 @@ pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod probe;
 pub(crate) mod registry;
+pub(crate) mod tarball;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
