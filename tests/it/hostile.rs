@@ -327,7 +327,7 @@ fn lies(table: &mut Table) {
         let tar = Tarball::default().extension(kind, &large).with(&file(b""));
         let known = if kind == b'x' { "CVE-2022-2879 (Go archive/tar)" } else { "golang/go#54853" };
         table.one(format!("an extension {} of 2 MiB", char::from(kind)), known, Refused, tar);
-        let lie = Tarball::default().with(&Entry { size: Some(0o77777777777), ..Entry::new(kind, "x") });
+        let lie = Tarball::default().with(&Entry { size: Some(0o77_777_777_777), ..Entry::new(kind, "x") });
         let known = "python/cpython#151498";
         table.one(format!("an extension {} that says 8 GiB", char::from(kind)), known, Refused, lie);
         let alone = Tarball::default().extension(kind, record("path", b"x"));

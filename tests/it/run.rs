@@ -393,7 +393,8 @@ fn failures_of_our_own_are_125_and_say_what_to_do() {
     for (args, words) in [
         (vec!["run", "oci:missing:x"], "reading `missing`"),
         (vec!["run", "busybox"], "has no image called `localhost/busybox:latest`"),
-        (vec!["run", "docker://busybox"], "`oci:DIR[:TAG]`"),
+        // Nobody listens there.
+        (vec!["run", "docker://127.0.0.1:9/a"], "127.0.0.1:9"),
         (vec!["run"], "required"),
         (vec!["run", "--no-such"], "unexpected argument"),
     ] {

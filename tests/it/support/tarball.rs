@@ -164,7 +164,8 @@ pub(crate) fn snapshot(root: &Path) -> BTreeMap<Vec<u8>, Seen> {
     let mut first = BTreeMap::new();
     for (name, seen) in &mut seen {
         if seen.same_as != *name {
-            seen.same_as = first.entry(seen.same_as.clone()).or_insert_with(|| name.clone()).clone();
+            let same_as = first.entry(seen.same_as.clone()).or_insert_with(|| name.clone());
+            seen.same_as.clone_from(same_as);
         }
     }
     seen
