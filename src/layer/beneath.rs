@@ -39,14 +39,14 @@ impl Root {
         }
     }
 
-    /// The same, with what is missing of it made. A file in the way goes.
-    pub(super) fn made_folder(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+    /// The same, with what is missing of it made, of which `made` is told. A file in the way goes.
+    pub(super) fn made_folder(&self, path: &[u8], made: &mut dyn FnMut(&OwnedFd)) -> Result<OwnedFd, Errno> {
         match self.folder(path) {
             Err(Errno::NOENT | Errno::NOTDIR) => {}
             other => return other,
         }
         let (parent, name) = split(path);
-        let parent = self.made_folder(parent)?;
+        let parent = self.made_folder(parent, made)?;
         match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
             Ok(()) => {}
             Err(Errno::EXIST) => {
@@ -56,11 +56,15 @@ impl Root {
             }
             Err(errno) => return Err(errno),
         }
-        self.folder(path)
+        let new = open_folder(&parent, name)?;
+        // Whatever the caller's umask is.
+        rustix::fs::fchmod(&new, Mode::from_raw_mode(0o755))?;
+        made(&new);
+        Ok(new)
     }
 }
 
-/// The folder and the last name of a path that is clean: see `clean` in `unpack`.
+/// The folder and the last name of a path that is clean: see [`clean`](super::name::clean).
 pub(super) fn split(path: &[u8]) -> (&[u8], &OsStr) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(at) => (&path[..at], OsStr::from_bytes(&path[at + 1..])),
@@ -99,6 +103,33 @@ fn remove_tree(folder: rustix::fd::BorrowedFd<'_>, name: &OsStr, depth: u32) -> 
 /// The folder `name` in `folder`, which is no link.
 pub(super) fn open_folder(folder: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(folder, name, FOLDER | OFlags::NOFOLLOW, Mode::empty())
+}
+
+/// Calls `each` with every folder beneath `folder`, the deepest first.
+pub(super) fn folders(
+    folder: &OwnedFd,
+    each: &mut dyn FnMut(&OwnedFd) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    folders_within(folder, each, DEPTH)
+}
+
+fn folders_within(
+    folder: &OwnedFd,
+    each: &mut dyn FnMut(&OwnedFd) -> Result<(), Errno>,
+    depth: u32,
+) -> Result<(), Errno> {
+    let depth = depth.checked_sub(1).ok_or(Errno::LOOP)?;
+    for name in names(folder)? {
+        if let Ok(inner) = open_folder(folder, &name) {
+            folders_within(&inner, each, depth)?;
+        }
+    }
+    each(folder)
+}
+
+/// A file's number in its file system.
+pub(super) fn number(file: &OwnedFd) -> Result<u64, Errno> {
+    rustix::fs::fstat(file).map(|stat| stat.st_ino)
 }
 
 /// The names in `folder`.

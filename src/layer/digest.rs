@@ -68,6 +68,20 @@ impl FromStr for Digest {
     }
 }
 
+/// Digests bytes as they come.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Hasher(Sha256);
+
+impl Hasher {
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(super) fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
 /// Digests what is read through it.
 #[derive(Debug)]
 pub struct DigestReader<R> {

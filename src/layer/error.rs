@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::Digest;
+use super::{Digest, Unfit};
 
 /// A layer could not be applied or written. Paths are as the layer has them.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,16 @@ pub enum LayerError {
         path: String,
         /// What is wrong with it.
         reason: &'static str,
+    },
+    /// An entry's owner or time is no number that a file can have.
+    #[error("layer entry `{path}` has a {field} that no file can have: `{value}`")]
+    Field {
+        /// The entry.
+        path: String,
+        /// `uid`, `gid` or `mtime`.
+        field: &'static str,
+        /// As the layer has it.
+        value: String,
     },
     /// An entry cannot be made.
     #[error("unpacking layer entry `{path}`")]
@@ -59,6 +69,25 @@ pub enum LayerError {
         /// As read.
         found: Digest,
     },
+    /// Files that the asked format cannot hold; nothing was written.
+    #[error("{} of the image's files do not fit into a plain ustar archive: {}", files.len(), list(files))]
+    Unfit {
+        /// All of them, by their paths.
+        files: Vec<Unfit>,
+    },
+    /// A compression has no such level.
+    #[error("compression level {level} is out of range: {least} to {most}")]
+    Level {
+        /// As asked for.
+        level: u32,
+        /// The lowest.
+        least: u32,
+        /// The highest.
+        most: u32,
+    },
+    /// The layers gave other content when they were read again.
+    #[error("the layers changed while they were read")]
+    Changed,
     /// The caller asked to stop.
     #[error("stopped while unpacking")]
     Stopped,
@@ -80,6 +109,17 @@ pub enum LayerError {
     },
 }
 
+/// The files of a message, and how many more there are.
+fn list(files: &[Unfit]) -> String {
+    const SHOWN: usize = 50;
+    let mut text: Vec<String> =
+        files.iter().take(SHOWN).map(|Unfit { path, reason }| format!("`{path}`: {reason}")).collect();
+    if files.len() > SHOWN {
+        text.push(format!("and {} more", files.len() - SHOWN));
+    }
+    text.join("; ")
+}
+
 impl LayerError {
     /// What to do about it.
     #[must_use]
@@ -87,6 +127,9 @@ impl LayerError {
         match self {
             Self::Name { .. } | Self::HardLink { .. } => {
                 Some("the image was made wrongly or to do harm; do not trust it".into())
+            }
+            Self::Unfit { .. } => {
+                Some("shorten these names in the image, or leave the files out; they are never cut".into())
             }
             Self::DiffId { .. } => Some("the image is damaged; fetch or make it again".into()),
             Self::Entry { source, .. } | Self::Write { source, .. }

@@ -7,7 +7,7 @@ mod archive;
 mod directory;
 mod identify;
 mod record;
-mod sparse;
+pub(crate) mod sparse;
 
 pub use identify::{identify, identify_stream};
 pub use record::{Content, Record};

@@ -6,9 +6,11 @@
 use std::io::{self, Read};
 
 /// The most pieces of one file; GNU tar's own maps have one for each hole.
-const MOST_PIECES: usize = 1 << 20;
+pub(crate) const MOST_PIECES: usize = 1 << 20;
 /// Maps in front of the data are padded to blocks of this many bytes.
 const BLOCK: usize = 512;
+/// How the keys of its pax records begin.
+const PREFIX: &[u8] = b"GNU.sparse.";
 
 /// A file with holes, as a pax archive stores it.
 #[derive(Debug)]
@@ -29,53 +31,73 @@ impl Sparse {
     /// What the pax records of `entry` say of it; `None` for a file that is stored whole. Of format 1.0 the map is
     /// taken off the front of the entry, so that what it gives next is data.
     pub(crate) fn of<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Option<Self>> {
-        let mut sparse = Self { name: None, len: 0, pieces: Vec::new() };
+        let mut records = Vec::new();
+        if let Some(extensions) = entry.pax_extensions()? {
+            for record in extensions {
+                let record = record?;
+                if record.key_bytes().starts_with(PREFIX) {
+                    records.push((record.key_bytes().to_vec(), record.value_bytes().to_vec()));
+                }
+            }
+        }
+        Self::of_records(&records, entry)
+    }
+
+    /// The same from an entry's pax records, keys and values, and its `content`.
+    pub(crate) fn of_records(
+        records: &[(Vec<u8>, Vec<u8>)],
+        content: &mut impl Read,
+    ) -> io::Result<Option<Self>> {
+        let (mut name, mut len, mut pieces) = (None, 0, Vec::new());
         let mut is_sparse = false;
         let mut has_map_in_data = false;
         let mut offset = None;
-        if let Some(records) = entry.pax_extensions()? {
-            for record in records {
-                let record = record?;
-                let Some(key) = record.key_bytes().strip_prefix(b"GNU.sparse.") else { continue };
-                is_sparse = true;
-                let value = record.value_bytes();
-                match key {
-                    b"major" => has_map_in_data = value == b"1",
-                    b"name" => sparse.name = Some(value.to_vec()),
-                    b"realsize" | b"size" => sparse.len = number(value)?,
-                    b"offset" => offset = Some(number(value)?),
-                    b"numbytes" => {
-                        let offset =
-                            offset.take().ok_or_else(|| damaged("has a length without an offset"))?;
-                        sparse.pieces.push((offset, number(value)?));
-                    }
-                    b"map" => {
-                        let mut numbers = value.split(|byte| *byte == b',').filter(|text| !text.is_empty());
-                        while let (Some(offset), Some(len)) = (numbers.next(), numbers.next()) {
-                            sparse.pieces.push((number(offset)?, number(len)?));
-                        }
-                    }
-                    _ => {}
+        for (key, value) in records {
+            let Some(key) = key.strip_prefix(PREFIX) else { continue };
+            is_sparse = true;
+            match key {
+                b"major" => has_map_in_data = value == b"1",
+                b"name" => name = Some(value.clone()),
+                b"realsize" | b"size" => len = number(value)?,
+                b"offset" => offset = Some(number(value)?),
+                b"numbytes" => {
+                    let offset = offset.take().ok_or_else(|| damaged("has a length without an offset"))?;
+                    pieces.push((offset, number(value)?));
                 }
+                b"map" => {
+                    let mut numbers = value.split(|byte| *byte == b',').filter(|text| !text.is_empty());
+                    while let (Some(offset), Some(len)) = (numbers.next(), numbers.next()) {
+                        pieces.push((number(offset)?, number(len)?));
+                    }
+                }
+                _ => {}
             }
         }
         if !is_sparse {
             return Ok(None);
         }
         if has_map_in_data {
-            sparse.pieces = map(entry)?;
+            pieces = map(content)?;
+        }
+        Self::new(name, len, pieces).map(Some)
+    }
+
+    /// A file of `len` bytes of which `pieces`, (offset, length), are stored.
+    pub(crate) fn new(name: Option<Vec<u8>>, len: u64, pieces: Vec<(u64, u64)>) -> io::Result<Self> {
+        if pieces.len() > MOST_PIECES {
+            return Err(damaged("is too long to be true"));
         }
         let mut end = 0;
-        for (offset, len) in &sparse.pieces {
+        for (offset, piece) in &pieces {
             if *offset < end {
                 return Err(damaged("is out of order"));
             }
             end = offset
-                .checked_add(*len)
-                .filter(|end| *end <= sparse.len)
+                .checked_add(*piece)
+                .filter(|end| *end <= len)
                 .ok_or_else(|| damaged("goes beyond the file's end"))?;
         }
-        Ok(Some(sparse))
+        Ok(Self { name, len, pieces })
     }
 
     /// The file's bytes, with zeros for its holes, from the data that `stored` gives.
@@ -123,6 +145,17 @@ pub(crate) struct SparseReader<R> {
     at: u64,
     len: u64,
     pieces: std::iter::Peekable<std::vec::IntoIter<(u64, u64)>>,
+}
+
+impl<R> SparseReader<R> {
+    /// Passes over a hole, and tells how long it was, in bytes; 0 where data follows.
+    pub(crate) fn skip_hole(&mut self) -> u64 {
+        while self.pieces.next_if(|(offset, len)| offset + len <= self.at).is_some() {}
+        let until = self.pieces.peek().map_or(self.len, |(offset, _)| *offset);
+        let hole = until.saturating_sub(self.at);
+        self.at += hole;
+        hole
+    }
 }
 
 impl<R: Read> Read for SparseReader<R> {

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod bundle;
+mod compress;
 mod copy;
 mod debian;
 mod emulator;
@@ -12,6 +13,7 @@ mod facts;
 mod house;
 mod inspect;
 mod layer;
+mod merge;
 mod readelf;
 mod rules;
 mod run;

@@ -7,6 +7,7 @@ pub(crate) mod elf;
 pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod probe;
+pub(crate) mod tarball;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
