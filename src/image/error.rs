@@ -128,6 +128,16 @@ pub enum ImageError {
         /// The other.
         second: String,
     },
+    /// The profile is of docker's archives.
+    #[error("RouterOS's profile is one of docker archives")]
+    NeedsDockerArchive,
+    /// Files cannot be in a layer as it was asked for.
+    #[error("the image has files that the archive's format cannot hold")]
+    Unfit {
+        /// Which, and why.
+        #[source]
+        source: LayerError,
+    },
     /// Nobody said where the store is.
     #[error("there is no folder for the store")]
     NoStore,
@@ -188,6 +198,7 @@ impl ImageError {
             Self::SamePlatform { .. } => {
                 Some("an index has one image a platform; leave one of them out".into())
             }
+            Self::NeedsDockerArchive => Some("write to `docker-archive:FILE`".into()),
             Self::NoStore => Some("set `HOME`, or `POLYARCH_DATA_DIR` to an absolute path".into()),
             Self::Digest { .. } => Some(DAMAGED.into()),
             Self::Blob { source, .. }
