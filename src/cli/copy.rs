@@ -6,7 +6,7 @@ use super::exit::ExitStatus;
 use super::printer::Printer;
 use super::registry::RegistryArgs;
 use super::report::Told;
-use crate::image::{self, CopyOptions, Format, ImageRef, Which};
+use crate::image::{self, CopyOptions, Format, ImageRef, Squash, Which};
 use crate::layer::Compression;
 use crate::target::Platform;
 
@@ -45,6 +45,14 @@ pub(super) struct Args {
     #[arg(long, value_name = "FORMAT")]
     format: Option<Family>,
 
+    /// Make one layer of all
+    #[arg(long)]
+    squash: bool,
+
+    /// Write what a device reads: `routeros` is one plain layer of ustar headers and owner 0, in a docker archive
+    #[arg(long, value_name = "PROFILE", conflicts_with_all = ["all", "compression", "format"])]
+    profile: Option<Profile>,
+
     /// Fail where a digest would change
     #[arg(long)]
     preserve_digests: bool,
@@ -68,6 +76,13 @@ enum Family {
     Docker,
 }
 
+/// What a device reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Profile {
+    #[value(name = "routeros")]
+    RouterOs,
+}
+
 impl Args {
     pub(super) fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
         let which = match self.platform {
@@ -86,6 +101,10 @@ impl Args {
             Family::Oci => Format::Oci,
             Family::Docker => Format::Docker,
         });
+        options.squash = match self.profile {
+            Some(Profile::RouterOs) => Some(Squash::RouterOs),
+            None => self.squash.then_some(Squash::Whole),
+        };
         options.preserve_digests = self.preserve_digests;
         let access = self.registry.access([&self.source, &self.destination])?;
         let source = access.source(&self.source)?;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::choose::{self, DEPTH, is_attestation, resolve, too_deep};
 use super::layers::{Change, copy_layers};
 use super::media::Family;
+use super::squash::Squash;
 use super::{Destination, ImageError, Raw, Source, digest_of, parse, small_blob};
 use crate::layer::{Compression, Digest};
 use crate::progress::Progress;
@@ -48,6 +49,8 @@ pub struct CopyOptions<'a> {
     pub level: Option<i32>,
     /// The family of media types; without, the source's or the one that the destination is known for.
     pub format: Option<Format>,
+    /// Whether all layers become one.
+    pub squash: Option<Squash>,
     /// Whether it is an error where a digest would change.
     pub preserve_digests: bool,
     /// Is told what goes on.
@@ -58,7 +61,15 @@ impl<'a> CopyOptions<'a> {
     /// Copies `which` of an image as it is.
     #[must_use]
     pub fn new(which: Which, progress: &'a dyn Progress) -> Self {
-        Self { which, compression: None, level: None, format: None, preserve_digests: false, progress }
+        Self {
+            which,
+            compression: None,
+            level: None,
+            format: None,
+            squash: None,
+            preserve_digests: false,
+            progress,
+        }
     }
 }
 
@@ -90,7 +101,7 @@ impl Config {
     }
 
     /// The digests of what `count` layers hold.
-    fn diff_ids(&self, count: usize) -> Result<Vec<Digest>, ImageError> {
+    pub(super) fn diff_ids(&self, count: usize) -> Result<Vec<Digest>, ImageError> {
         let invalid = |reason| ImageError::Invalid { part: "config".into(), reason };
         let ids = self.rootfs.as_ref().map(|rootfs| rootfs.diff_ids.as_slice()).unwrap_or_default();
         if ids.len() != count {
@@ -115,7 +126,12 @@ pub fn copy(
     if single && options.preserve_digests {
         return Err(ImageError::Preserve { reason: "a docker archive holds no manifests".into() });
     }
+    if options.squash == Some(Squash::RouterOs) && !single {
+        return Err(ImageError::NeedsDockerArchive);
+    }
     match &options.which {
+        // Which device it is for is not for this machine to say.
+        Which::Best(_) if options.squash == Some(Squash::RouterOs) => raw = only_image(source, raw)?,
         Which::Best(platform) | Which::Exactly(platform) => raw = resolve(source, raw, platform)?,
         Which::All if single => raw = only_image(source, raw)?,
         Which::All => {}
@@ -195,6 +211,9 @@ impl<'a> Copier<'a> {
                 wanted: wanted.to_string(),
                 present: vec![platform.to_string()],
             });
+        }
+        if let (Some(squash), Some(parsed)) = (self.options.squash, &parsed) {
+            return self.squashed(raw, &manifest, &config, parsed, squash);
         }
         let single = self.destination.abilities().plain_single;
         let family = self.family(raw);
@@ -278,7 +297,7 @@ impl<'a> Copier<'a> {
     }
 
     /// The family that `raw` is to be of.
-    fn family(&self, raw: &Raw) -> Family {
+    pub(super) fn family(&self, raw: &Raw) -> Family {
         let own = Family::of(&raw.media_type);
         match self.options.format {
             Some(Format::Oci) => Family::Oci,
@@ -290,7 +309,7 @@ impl<'a> Copier<'a> {
         }
     }
 
-    fn refuse_change(&self, raw: &Raw) -> Result<(), ImageError> {
+    pub(super) fn refuse_change(&self, raw: &Raw) -> Result<(), ImageError> {
         if self.options.preserve_digests {
             let reason = format!("what is {} would be changed", raw.digest);
             return Err(ImageError::Preserve { reason });
@@ -308,7 +327,7 @@ fn is_config(entry: &Descriptor) -> bool {
         || entry.media_type().as_ref() == super::media::DOCKER_CONFIG
 }
 
-fn written(value: &Value) -> Result<Raw, ImageError> {
+pub(super) fn written(value: &Value) -> Result<Raw, ImageError> {
     let bytes =
         serde_json::to_vec(value).map_err(|source| ImageError::Json { part: "manifest".into(), source })?;
     Raw::new(bytes, None)

@@ -129,6 +129,16 @@ pub enum ImageError {
         /// The other.
         second: String,
     },
+    /// The profile is of docker's archives.
+    #[error("RouterOS's profile is one of docker archives")]
+    NeedsDockerArchive,
+    /// Files cannot be in a layer as it was asked for.
+    #[error("the image has files that the archive's format cannot hold")]
+    Unfit {
+        /// Which, and why.
+        #[source]
+        source: LayerError,
+    },
     /// Nobody said where the store is.
     #[error("there is no folder for the store")]
     NoStore,
@@ -214,6 +224,7 @@ impl ImageError {
             Self::NotTar { .. } => {
                 Some("`oci:` names a folder, and a bare name an image of the store".into())
             }
+            Self::NeedsDockerArchive => Some("write to `docker-archive:FILE`".into()),
             Self::NoStore => Some("set `HOME`, or `POLYARCH_DATA_DIR` to an absolute path".into()),
             Self::Digest { .. } => Some(DAMAGED.into()),
             Self::Blob { source, .. }

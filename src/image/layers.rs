@@ -5,19 +5,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use flate2::read::GzEncoder;
 use oci_spec::image::{Descriptor, MediaType};
 
 use super::copy::{Copier, key};
 use super::model::refuse_foreign;
-use super::verified::Verified;
-use super::write::media_type;
+use super::write::{both, media_type, piped};
 use super::{ImageError, descriptor};
-use crate::layer::{Compression, Digest, decompressed};
+use crate::layer::{Compression, Digest, LayerError, recompress};
 use crate::progress::Task;
 
 /// How many layers are copied at the same time, at most.
 const AT_ONCE: usize = 4;
+/// The same where they are compressed anew: one uses all cores already, two fill each other's pauses.
+const COMPRESSED_AT_ONCE: usize = 2;
 
 /// What is to be done to a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,7 +59,12 @@ pub(super) fn copy_layers(
             }
         }
     };
-    let threads = if work.destination.abilities().plain_single { 1 } else { layers.len().min(AT_ONCE) };
+    let most = match change {
+        _ if work.destination.abilities().plain_single => 1,
+        Change::None => AT_ONCE,
+        Change::To { .. } => COMPRESSED_AT_ONCE,
+    };
+    let threads = layers.len().min(most);
     thread::scope(|scope| {
         for _ in 1..threads {
             scope.spawn(run);
@@ -148,23 +153,20 @@ impl One<'_> {
             }
             return self.as_it_is(layer);
         }
-        let plain = Verified::new(decompressed(self.read()?).map_err(&failed)?, *diff_id, None);
-        let blob = match compression {
-            Compression::None => destination.put_blob(&mut { plain }, None),
-            Compression::Gzip => {
-                let level = level
-                    .and_then(|level| u32::try_from(level).ok())
-                    .map_or_else(flate2::Compression::default, flate2::Compression::new);
-                destination.put_blob(&mut GzEncoder::new(plain, level), None)
-            }
-            Compression::Zstd => {
-                let level = level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
-                let mut encoder = zstd::stream::read::Encoder::new(plain, level).map_err(&failed)?;
-                destination.put_blob(&mut encoder, None)
-            }
-        };
-        let blob = blob.map_err(|err| match err {
-            ImageError::Blob { source, .. } => failed(source),
+        let level = level.and_then(|level| u32::try_from(level).ok());
+        let stored = self.read()?;
+        let (written, put) = piped(
+            |out| {
+                let written = recompress(stored, compression, level, out)?;
+                if written.diff_id == *diff_id {
+                    return Ok(written);
+                }
+                Err(LayerError::DiffId { expected: *diff_id, found: written.diff_id })
+            },
+            |mut content| destination.put_blob(&mut content, None),
+        );
+        let (_, blob) = both(written, put, self.at + 1).map_err(|err| match err {
+            ImageError::Layer { source: LayerError::Read { source }, .. } => failed(source),
             other => other,
         })?;
         Ok(descriptor(kind, blob.size, &blob.digest))

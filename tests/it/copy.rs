@@ -196,6 +196,9 @@ fn every_damaged_blob_is_noticed_and_nothing_arrives() {
             vec!["--compression", "zstd", "oci:a:t", "oci:b:t"],
             vec!["--all", "oci:a:t", "oci:b:t"],
         ] {
+            // What is there from before would not be copied again.
+            let _ = fs::remove_dir_all(cx.path("b"));
+            let _ = fs::remove_dir_all(cx.path("home/.local"));
             let err = ran(cx.polyarch().arg("copy").args(&args)).failure(2);
             // Where a layer is decompressed, the decompressor may be the first to see it.
             assert!(err.contains("digest") || err.contains("reading the image's layer"), "{args:?}: {err}");
@@ -404,4 +407,90 @@ fn an_ordinary_user_copies_and_runs_from_the_store() {
     assert!(run(&["image", "prune"]).success().starts_with("0 B freed"));
     let err = run(&["run", "mine"]).failure(127);
     assert!(err.contains("`/x`"), "{err}");
+}
+
+#[test]
+fn layers_become_one() {
+    let cx = Cx::new();
+    make(&cx, "oci:a:t", "linux/arm/v7", 3, 20_000);
+    let squashed = copy(&cx, &["--squash", "oci:a:t", "oci:b:t"]);
+    assert_eq!(copy(&cx, &["--squash", "oci:a:t", "oci:c:t"]), squashed);
+    let seen = facts(&cx, "oci:b:t");
+    assert_eq!(seen["images"][0]["layers"].as_array().unwrap().len(), 1);
+    assert_eq!(seen["images"][0]["config"]["history"].as_array().unwrap().len(), 1);
+    assert_eq!(seen["images"][0]["config"]["config"], facts(&cx, "oci:a:t")["images"][0]["config"]["config"]);
+    copy(&cx, &["oci:b:t", "docker-archive:b.tar"]);
+    let layer = format!("{}/layer.tar", &diff_ids(&seen)[0].as_str().unwrap()[7..]);
+    ran(cx.command("tar").args(["-xf", "b.tar"])).success();
+    let listing = |layer: &str| ran(cx.command("tar").args(["-tf", layer])).success();
+    let mut names: Vec<String> = listing(&layer).lines().map(str::to_owned).collect();
+    names.sort();
+    assert_eq!(names, ["file-0", "file-1", "file-2", "who"]);
+    assert_eq!(ran(cx.command("tar").args(["-xOf", &layer, "who"])).success(), "linux/arm/v7 2");
+    skopeo(&cx, &["copy", "docker-archive:b.tar", "oci:check:t"]);
+    copy(&cx, &["--squash", "--compression", "zstd", "oci:a:t", "oci:z:t"]);
+    assert_eq!(diff_ids(&facts(&cx, "oci:z:t")), diff_ids(&seen));
+    let err = cx.run(["copy", "--squash", "--preserve-digests", "oci:a:t", "oci:x:t"]).failure(2);
+    assert!(err.contains("digests cannot be preserved"), "{err}");
+}
+
+#[test]
+fn routeros_gets_an_archive_that_it_reads() {
+    let cx = Cx::new();
+    make(&cx, "oci:a:t", "linux/arm/v7", 3, 20_000);
+    make(&cx, "oci:b:t", "linux/arm64", 1, 20_000);
+    let digest = copy(&cx, &["--profile", "routeros", "oci:a:t", "docker-archive:r.tar:name:1"]);
+    assert_eq!(copy(&cx, &["--profile", "routeros", "oci:a:t", "docker-archive:s.tar:name:1"]), digest);
+    let bytes = fs::read(cx.path("r.tar")).unwrap();
+    assert!(bytes == fs::read(cx.path("s.tar")).unwrap());
+    ran(cx.command("tar").args(["-xf", "r.tar"])).success();
+    let id = diff_ids(&facts(&cx, "r.tar"))[0].as_str().unwrap()[7..].to_owned();
+    let listed = ran(cx.command("tar").args(["-tf", "r.tar"])).success();
+    let config = format!("{}.json", &digest[7..]);
+    assert_eq!(
+        listed.lines().collect::<Vec<_>>(),
+        [&format!("{id}/"), &format!("{id}/layer.tar"), &config, "manifest.json"]
+    );
+    assert_eq!(
+        json_of(&cx.path("manifest.json")),
+        json!([{ "Config": config, "RepoTags": ["name:1"], "Layers": [format!("{id}/layer.tar")] }])
+    );
+    // Both the archive and its layer: ustar, and no header of another kind.
+    for tar in [bytes, fs::read(cx.path(format!("{id}/layer.tar"))).unwrap()] {
+        for entry in tar::Archive::new(tar.as_slice()).entries().unwrap().raw(true) {
+            let entry = entry.unwrap();
+            let header = entry.header();
+            assert!(matches!(header.entry_type(), tar::EntryType::Regular | tar::EntryType::Directory));
+            assert!(header.as_ustar().is_some() && !header.path_bytes().starts_with(b"."));
+            assert_eq!((header.uid().unwrap(), header.gid().unwrap()), (0, 0));
+        }
+    }
+    skopeo(&cx, &["copy", "docker-archive:r.tar", "oci:check:t"]);
+
+    // A program is named where the image names none.
+    cx.file("root/bin/sh", "#!");
+    let import = ["image", "import", "root", "mute", "--platform", "linux/arm/v5", "--config", "mute.json"];
+    cx.file("mute.json", r#"{"config":{}}"#);
+    cx.run(import).success();
+    copy(&cx, &["--profile", "routeros", "mute", "docker-archive:m.tar"]);
+    let image = &facts(&cx, "m.tar")["images"][0];
+    assert_eq!(
+        (&image["config"]["config"]["Cmd"], &image["platform"]),
+        (&json!(["/bin/sh"]), &json!("linux/arm/v5"))
+    );
+
+    // What does not go into such an archive.
+    cx.file(&format!("root/{}", "n".repeat(101)), "");
+    cx.run(["image", "import", "root", "long", "--platform", "linux/arm/v7"]).success();
+    let err = cx.run(["copy", "--profile", "routeros", "long", "docker-archive:x.tar"]).failure(2);
+    assert!(err.contains("cannot hold") && err.contains(&"n".repeat(101)), "{err}");
+    cx.run(["index", "create", "two", "oci:a:t", "oci:b:t"]).success();
+    let err = cx.run(["copy", "--profile", "routeros", "two", "docker-archive:x.tar"]).failure(2);
+    assert!(err.contains("of 2 platforms") && err.contains("`linux/arm/v7`"), "{err}");
+    let err = cx.run(["copy", "--profile", "routeros", "long", "oci:x:t"]).failure(2);
+    assert!(err.contains("hint: write to `docker-archive:FILE`"), "{err}");
+    assert!(!cx.path("x.tar").exists());
+    let chosen =
+        ["--platform", "linux/arm/v7", "--profile", "routeros", "two", "docker-archive:t.tar:name:1"];
+    assert_eq!(copy(&cx, &chosen), digest);
 }
