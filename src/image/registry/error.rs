@@ -183,6 +183,14 @@ impl RegistryError {
             ),
             Self::Blocked { .. } => Some("see `blocked` in containers-registries.conf(5)".into()),
             Self::Status { status: 429, .. } => Some("the registry's limit is reached; log in or wait".into()),
+            Self::Transport { .. } => Some(
+                "is the registry's name right, and can this machine reach it? One without HTTPS needs `--tls-verify=false`, \
+                 and a proxy `https_proxy`"
+                    .into(),
+            ),
+            Self::NotFound { .. } => {
+                Some("is the name and its tag right? A registry may say so also of what it hides from strangers".into())
+            }
             Self::Digest { .. } | Self::Size { .. } => Some("the image or its transfer is damaged; try again".into()),
             _ => None,
         }
