@@ -223,7 +223,11 @@ impl Source for Remote {
 impl Destination for Remote {
     fn has_blob(&self, entry: &Descriptor) -> Result<bool, ImageError> {
         let (digest, scope) = (digest_of(entry, "manifest")?, self.push());
-        if upload::is_there(self.own(), &scope, digest)? {
+        if entry.size() == 0 && digest != Digest::of(&[]) {
+            // Its size is not known, and has to be.
+            return Ok(false);
+        }
+        if upload::is_there(self.own(), &scope, digest, Some(entry.size()))? {
             return Ok(true);
         }
         for sibling in &self.siblings {

@@ -122,7 +122,7 @@ impl Upload<'_> {
                     self.endpoint.rest(number, None);
                     number += 1;
                     // It may have been done, and only the answer lost.
-                    if is_there(self.endpoint, self.scope, digest)? {
+                    if is_there(self.endpoint, self.scope, digest, None)? {
                         return Ok(());
                     }
                 }
@@ -231,11 +231,20 @@ fn is_lost(err: &RegistryError) -> bool {
 }
 
 /// Whether the registry has the blob in this repository.
-pub(super) fn is_there(endpoint: &Endpoint, scope: &str, digest: Digest) -> Result<bool, RegistryError> {
+pub(super) fn is_there(
+    endpoint: &Endpoint,
+    scope: &str,
+    digest: Digest,
+    size: Option<u64>,
+) -> Result<bool, RegistryError> {
     let url = endpoint.url(&format!("blobs/{digest}"));
     let answer = endpoint.call(&Call::new("HEAD", &url, scope))?;
     match answer.status {
-        200 => Ok(true),
+        // Whoever asks with another size must not write it into a manifest.
+        200 => {
+            let found = answer.header("content-length").and_then(|length| length.parse::<u64>().ok());
+            Ok(size.is_none_or(|size| found.is_none_or(|found| found == size)))
+        }
         404 => Ok(false),
         _ => Err(endpoint.refused(answer)),
     }
