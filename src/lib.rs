@@ -16,6 +16,7 @@
 //! | [`tree`] | read-only views of files: directories and tar streams |
 //! | [`elf`] | what a binary says of itself |
 //! | [`target`] | the catalogue of machines |
+//! | `gzip` | reading gzip streams |
 //! | [`progress`] | how long work reports to whoever started it |
 
 pub mod binfmt;
@@ -24,6 +25,7 @@ pub mod cli;
 pub mod debian;
 pub mod elf;
 pub mod emulator;
+mod gzip;
 pub mod image;
 pub mod layer;
 pub mod progress;

@@ -20,6 +20,7 @@ const ROOMS: &[&str] = &[
     "tree",
     "elf",
     "target",
+    "gzip",
     "progress",
 ];
 
