@@ -146,9 +146,8 @@ impl Facts {
             facts.content = Some(bytes.into());
             return Ok(facts);
         }
-        let mut head = vec![0; HEAD];
-        let count = read_up_to(&mut from, &mut head)?;
-        head.truncate(count);
+        let mut head = Vec::with_capacity(HEAD);
+        from.by_ref().take(HEAD as u64).read_to_end(&mut head)?;
         // What is neither executable nor an ELF file is executed by nobody.
         if head.starts_with(b"\x7fELF") {
             let whole = io::Cursor::new(head).chain(from);
@@ -166,19 +165,6 @@ fn is_kept(path: &[u8]) -> bool {
     let is_loader =
         (name.starts_with(b"ld") && memchr::memmem::find(name, b".so").is_some()) || name == b"libc.so";
     path.starts_with(b"etc/") || is_loader
-}
-
-fn read_up_to(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut count = 0;
-    while count < buffer.len() {
-        match from.read(&mut buffer[count..]) {
-            Ok(0) => break,
-            Ok(more) => count += more,
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            Err(err) => return Err(err),
-        }
-    }
-    Ok(count)
 }
 
 impl Root for LayeredRoot<'_> {

@@ -74,14 +74,18 @@ pub fn resolve(root: &dyn Root, cwd: &Path, path: &Path) -> Result<Found, Lost> 
             continue;
         }
         at.push(&part);
-        let Some(next) = look(root, &at)? else { return Err(Lost::Missing { path: at, link: last }) };
+        let Some(next) = look(root, &at)? else {
+            // What follows a link's own parts is not the link's fault.
+            let link = last.filter(|(_, before)| rest.len() >= *before).map(|(link, _)| link);
+            return Err(Lost::Missing { path: at, link });
+        };
         node = match next.kind {
             NodeKind::Link(target) => {
                 links += 1;
                 if links > LINKS || rest.len() > PARTS {
                     return Err(Lost::Circle { path: at });
                 }
-                last = Some((at.clone(), target.clone()));
+                last = Some(((at.clone(), target.clone()), rest.len()));
                 push(&mut rest, &target);
                 if target.is_absolute() {
                     at = PathBuf::from("/");
@@ -146,6 +150,7 @@ mod tests {
         assert!(matches!(found("/", "/a"), Err(Lost::Circle { .. })));
         assert!(matches!(found("/", "/bin/x/"), Err(Lost::NotFolder { .. })));
         assert!(matches!(found("/", "/bin/x/y"), Err(Lost::NotFolder { .. })));
+        assert!(matches!(found("/", "/bin/none"), Err(Lost::Missing { link: None, .. })));
         assert!(matches!(found("/", "/none"), Err(Lost::Missing { link: None, .. })));
     }
 }
