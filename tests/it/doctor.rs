@@ -372,6 +372,45 @@ fn what_an_images_config_asks_for_is_looked_up_in_the_image() {
 }
 
 #[test]
+fn layers_are_seen_as_they_lie_on_each_other() {
+    let cx = Cx::new();
+    let program = fs::read(linked(&["-static"], "int main(void) { return 0; }")).unwrap();
+    let file = |path: &str, mode, content: Content| LayerFile { path: path.into(), mode, content };
+    let bytes = |content: &[u8]| Content::Bytes(content.to_vec());
+    let lower = NewLayer {
+        files: vec![
+            file("a/gone", 0o755, bytes(&program)),
+            file("a/kept", 0o755, bytes(&program)),
+            file("a/replaced", 0o755, bytes(&program)),
+            // Neither beneath `etc` nor executable: its content is fetched when it is asked for.
+            file("share/users", 0o644, bytes(b"app:x:1000:1000::/:\n")),
+        ],
+        time: 0,
+    };
+    let upper = NewLayer {
+        files: vec![
+            file("a/.wh.gone", 0o644, bytes(b"")),
+            file("a/replaced", 0o755, bytes(b"#!/a/gone\n")),
+            file("etc/passwd", 0o777, Content::Link("../share/users".into())),
+        ],
+        time: 0,
+    };
+    let config = r#"{"architecture":"mips","os":"linux","config":{"User":"app"},"rootfs":{"type":"layers","diff_ids":[]}}"#;
+    let image = NewImage {
+        config: serde_json::from_str(config).unwrap(),
+        layers: vec![(&lower, History::default()), (&upper, History::default())],
+    };
+    let reference = format!("oci:{}:made", cx.path("made").display());
+    image::write(&image, &reference.parse::<ImageRef>().unwrap(), &Access::default()).unwrap();
+    for (program, expected) in
+        [("/a/kept", &[][..]), ("/a/gone", &["not-found"]), ("/a/replaced", &["script-interpreter-missing"])]
+    {
+        let report = json(&cx.run(["doctor", "--format", "json", &reference, program]));
+        assert_eq!(ids(&report), expected, "{report:#}");
+    }
+}
+
+#[test]
 fn run_says_why_a_program_did_not_start() {
     let cx = Cx::new();
     let root = cx.path("root");
