@@ -5,6 +5,7 @@
 mod bundle;
 mod copy;
 mod dirs;
+mod doctor;
 mod emulator;
 mod exit;
 mod format;
@@ -52,6 +53,7 @@ enum Command {
     Index(index::Args),
     Emulator(emulator::Args),
     Target(target::Args),
+    Doctor(doctor::Args),
 }
 
 impl Command {
@@ -65,6 +67,7 @@ impl Command {
             Self::Copy(args) => args.execute(printer),
             Self::Image(args) => args.execute(printer),
             Self::Index(args) => args.execute(printer),
+            Self::Doctor(args) => args.execute(printer),
         }
     }
 

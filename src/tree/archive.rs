@@ -326,7 +326,7 @@ fn buffered(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Content>
 }
 
 /// Calls `then` with a reader of what `from` gives: of its start only where that is no ELF file.
-pub(super) fn with_reader<T>(
+pub(crate) fn with_reader<T>(
     mut from: impl Read,
     len: Option<u64>,
     then: impl FnOnce(&mut Reader<'_>) -> T,

@@ -11,6 +11,7 @@ const ROOMS: &[&str] = &[
     "bundle",
     "check",
     "distro",
+    "doctor",
     "sandbox",
     "image",
     "layer",

@@ -5,10 +5,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod archives;
+mod binfmt;
 mod bundle;
 mod compress;
 mod copy;
 mod debian;
+mod doctor;
 mod emulator;
 mod facts;
 mod hostile;
