@@ -77,6 +77,11 @@ pub(super) fn print_hints(err: &(dyn Error + 'static)) {
     }
 }
 
+/// Prints what to do about something that is no error of ours.
+pub(super) fn hint(message: &str) {
+    line(format_args!("{HINT}hint{HINT:#}: {message}"));
+}
+
 fn is_broken_pipe(err: &(dyn Error + 'static)) -> bool {
     err.downcast_ref::<io::Error>().is_some_and(|err| err.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -84,10 +84,43 @@ pub struct Package {
 }
 
 impl Package {
+    /// A package of which only this is known: no field of its description is.
+    #[must_use]
+    pub fn new(
+        name: &str,
+        version: &str,
+        architecture: &str,
+        filename: &str,
+        size: u64,
+        sha256: Sha256,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            version: Version::new(version),
+            architecture: architecture.into(),
+            filename: filename.into(),
+            size,
+            sha256,
+            stanza: String::new(),
+        }
+    }
+
     /// The value of any field of its description, such as `Depends`; its continuation lines are included.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&str> {
         control::field(&self.stanza, name)
+    }
+
+    /// A package by the control file in it, and the file that it is in.
+    pub(super) fn of_control(
+        control: &str,
+        filename: &str,
+        size: u64,
+        sha256: Sha256,
+    ) -> Result<Self, &'static str> {
+        let stanza =
+            format!("{}\nFilename: {filename}\nSize: {size}\nSHA256: {sha256}\n", control.trim_end());
+        Self::parse(stanza.as_bytes())
     }
 
     fn parse(stanza: &[u8]) -> Result<Self, &'static str> {

@@ -82,10 +82,7 @@ pub(super) fn on_host(
     search: &[PathBuf],
     rejected: &mut Vec<(PathBuf, Unfit)>,
 ) -> Result<Option<Emulator>, EmulatorError> {
-    let name = &guest.name;
-    // Debian up to bookworm and Fedora, everyone else, and Debian's links for binfmt_misc.
-    let names = [format!("qemu-{name}-static"), format!("qemu-{name}"), format!("{name}-binfmt-P")];
-    for candidate in names.iter().flat_map(|name| search.iter().map(move |folder| folder.join(name))) {
+    for candidate in candidates(guest, search) {
         // A link is resolved, since the emulator may be bound or copied to where its target is not.
         let Ok(path) = candidate.canonicalize() else { continue };
         match probe::check(&path, &host.elf) {
@@ -96,6 +93,28 @@ pub(super) fn on_host(
         }
     }
     Ok(None)
+}
+
+/// All of the host's own programs that can serve, the one that is taken first.
+pub(super) fn all_on_host(guest: &Guest, host: &Target, search: &[PathBuf]) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    for candidate in candidates(guest, search) {
+        if let Ok(path) = candidate.canonicalize()
+            && !found.contains(&path)
+            && matches!(probe::check(&path, &host.elf), Ok(Ok(())))
+        {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Where the host's own emulators may be, the first first.
+fn candidates(guest: &Guest, search: &[PathBuf]) -> Vec<PathBuf> {
+    let name = &guest.name;
+    // Debian up to bookworm and Fedora, everyone else, and Debian's links for binfmt_misc.
+    let names = [format!("qemu-{name}-static"), format!("qemu-{name}"), format!("{name}-binfmt-P")];
+    names.iter().flat_map(|name| search.iter().map(move |folder| folder.join(name))).collect()
 }
 
 /// The emulator at `path`, which is known to fit, with its version and digest.
