@@ -9,6 +9,7 @@ mod boot;
 mod entry;
 mod export;
 mod handler;
+mod line;
 mod registry;
 mod rule;
 mod status;

@@ -588,6 +588,7 @@ fn exports_register_what_register_does() {
         assert_eq!(file.extension().unwrap(), "conf");
         // As systemd-binfmt does: a line is one write.
         for line in fs::read_to_string(file).unwrap().lines() {
+            assert_eq!(Rule::parse(line.as_bytes()).unwrap().line(), line.as_bytes());
             write(registry, line);
         }
     }
@@ -762,4 +763,59 @@ fn a_rule_for_the_hosts_own_programs_is_never_installed() {
 fn polyarch_error(err: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(err), |err| err.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// All keys of `value`.
+fn keys(value: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+    match value {
+        serde_json::Value::Array(items) => items.iter().for_each(|item| keys(item, found)),
+        serde_json::Value::Object(fields) => {
+            for (key, value) in fields {
+                found.insert(key.clone());
+                keys(value, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Each key of the JSON, and each kind of concern, is told in the documentation.
+#[test]
+fn documented_keys_are_the_keys() {
+    let docs = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/binfmt.md")).unwrap();
+    // A registry of every kind of entry, as the kernel would have one.
+    let name = "binfmt::documented_keys_are_the_keys";
+    let Some(folder) = std::env::var_os(INSIDE).map(PathBuf::from) else {
+        return in_a_private_registry(name, |_| {});
+    };
+    let registry = folder.join("registry");
+    write(&registry, ":magic:M::POLYTEST::/bin/true:F");
+    write(&registry, ":extension:E::polytest::/bin/x:");
+    let (ppc, mask) = escaped("ppc", 20);
+    write(&registry, &format!(":shadowed:M::{ppc}:{mask}:/bin/true:F"));
+    write(&registry, &format!(":shadowing:M::{ppc}:{mask}:/bin/true:F"));
+    let mut found = std::collections::BTreeSet::new();
+    keys(&serde_json::to_value(binfmt::status(&registry).unwrap()).unwrap(), &mut found);
+    let all = [
+        Concern::HostPrograms { program: "/bin/sh".into() },
+        Concern::CutShort { bytes: 7 },
+        Concern::InterpreterMissing,
+        Concern::InterpreterNotExecutable,
+        Concern::NotFixed,
+        Concern::Credentials,
+        Concern::Partial { guest: "mips".into() },
+        Concern::Unknown,
+    ];
+    for concern in all {
+        let value = serde_json::to_value(&concern).unwrap();
+        found.insert(value["kind"].as_str().unwrap().to_owned());
+        keys(&value, &mut found);
+    }
+    for outcome in ["Registered", "Replaced", "Unchanged", "Removed", "Absent"] {
+        found.insert(outcome.to_lowercase());
+    }
+    assert!(found.len() > 35, "{found:?}");
+    let missing: Vec<&String> = found.iter().filter(|word| !docs.contains(&format!("`{word}`"))).collect();
+    assert!(missing.is_empty(), "docs/binfmt.md does not tell {missing:?}");
+    fs::write(registry.join("status"), "-1").unwrap();
 }
