@@ -119,7 +119,8 @@ fn kubernetes(rules: &[Rule], image: &str, host: &Platform) -> Result<String, Ex
          registry=/proc/sys/fs/binfmt_misc\n\
          [ -e $registry/register ] || mount -t binfmt_misc binfmt_misc $registry\n\
          names=\n\
-         trap 'for name in $names; do echo -1 > $registry/$name || :; done; exit 0' TERM INT\n\
+         # TERM is lost on a child that has not begun its program.\n\
+         trap 'set +u; kill -9 $! || :; for name in $names; do echo -1 > $registry/$name || :; done; exit 0' TERM INT\n\
          register() {\n\
          \x20 if [ -e \"$registry/$1\" ]; then echo -1 > \"$registry/$1\"; fi\n\
          \x20 printf %s \"$2\" > $registry/register\n\

@@ -213,10 +213,18 @@ pub fn persistent_file(name: &str) -> PathBuf {
     Path::new(BINFMT_D).join(format!("{name}.conf"))
 }
 
+/// Makes sure that [`persist`] would write over nobody's file.
+///
+/// # Errors
+/// [`BinfmtError::ForeignFile`].
+pub fn may_persist(name: &str) -> Result<(), BinfmtError> {
+    spare_foreign(&persistent_file(name))
+}
+
 /// Writes down that `rule` is to be registered at each start.
 ///
 /// # Errors
-/// [`BinfmtError::Foreign`] where the file is there and not ours, [`BinfmtError::File`] where it cannot be written.
+/// [`BinfmtError::ForeignFile`] where the file is there and not ours, [`BinfmtError::File`] where it cannot be written.
 pub fn persist(rule: &Rule) -> Result<PathBuf, BinfmtError> {
     let file = persistent_file(rule.name());
     let failed = |source| BinfmtError::File { path: file.clone(), source };

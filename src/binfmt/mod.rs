@@ -18,8 +18,8 @@ pub use boot::{Boot, tell_boot};
 pub use entry::{Entry, EntryFlags, Kind};
 pub use export::{ExportError, Exported, Form, export};
 pub use handler::{
-    BINFMT_D, EMULATORS, Outcome, PREFIX, RECORDS, forget, install, keep_emulator, mount, mount_over,
-    persist, persistent_file, spare_host, uninstall,
+    BINFMT_D, EMULATORS, Outcome, PREFIX, RECORDS, forget, install, keep_emulator, may_persist, mount,
+    mount_over, persist, persistent_file, spare_host, uninstall,
 };
 pub use registry::{BinfmtError, register};
 pub use rule::{Flags, Rule, RuleError};

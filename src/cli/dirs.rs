@@ -23,7 +23,7 @@ pub(super) fn cache() -> Result<PathBuf, Told> {
 }
 
 /// `$POLYARCH_DATA_DIR`, else `$XDG_DATA_HOME/polyarch/store`, else `~/.local/share/polyarch/store`: the store of images.
-fn store() -> Option<PathBuf> {
+pub(super) fn store() -> Option<PathBuf> {
     absolute("POLYARCH_DATA_DIR")
         .or_else(|| absolute("XDG_DATA_HOME").map(|data| data.join("polyarch/store")))
         .or_else(|| absolute("HOME").map(|home| home.join(".local/share/polyarch/store")))

@@ -6,6 +6,7 @@ mod binfmt;
 mod bundle;
 mod copy;
 mod dirs;
+mod doctor;
 mod emulator;
 mod exit;
 mod format;
@@ -54,6 +55,7 @@ enum Command {
     Emulator(emulator::Args),
     Binfmt(binfmt::Args),
     Target(target::Args),
+    Doctor(doctor::Args),
 }
 
 impl Command {
@@ -68,6 +70,7 @@ impl Command {
             Self::Copy(args) => args.execute(printer),
             Self::Image(args) => args.execute(printer),
             Self::Index(args) => args.execute(printer),
+            Self::Doctor(args) => args.execute(printer),
         }
     }
 

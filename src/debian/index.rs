@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::control::{self, Paragraphs};
 use super::{DebianError, Sha256, Version};
+use crate::gzip::GzipReader;
 
 /// The most that an index may unpack to where its list does not say, in bytes; Debian's largest is about 50 MB.
 const LIMIT: u64 = 1 << 30;
@@ -37,7 +38,7 @@ impl Compression {
     pub(super) fn reader(self, reader: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
             Self::None => Box::new(reader),
-            Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(reader)),
+            Self::Gzip => Box::new(GzipReader::new(io::BufReader::with_capacity(128 << 10, reader))),
             Self::Xz => {
                 let reader = io::BufReader::with_capacity(128 << 10, reader);
                 Box::new(lzma_rust2::XzReader::new_mem_limit(reader, true, MEMORY_KIB))

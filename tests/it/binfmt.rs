@@ -24,8 +24,7 @@ fn write(registry: &Path, line: &str) {
 fn escaped(guest: &str, length: usize) -> (String, String) {
     let rule = &Catalogue::builtin().guest(guest).unwrap().binfmt;
     let text = |bytes: &[u8]| {
-        let escapes: Vec<String> = bytes.iter().take(length).map(|byte| format!("\\x{byte:02x}")).collect();
-        escapes.concat()
+        bytes.iter().take(length).map(|byte| format!("\\x{byte:02x}")).collect::<Vec<_>>().concat()
     };
     (text(&rule.magic), text(&rule.mask))
 }
@@ -516,6 +515,7 @@ fn persistent_handlers_are_files_and_stable_emulators() {
     let refused =
         polyarch(&folder, &["binfmt", "register", "--persistent", "--emulator", "./qemu", "mips"]).failure(2);
     assert!(refused.contains("was not written by polyarch"), "{refused}");
+    assert!(!registry.join("polyarch-mips").exists() && !copy.exists());
     polyarch(&folder, &["binfmt", "unregister", "mips"]).failure(2);
     assert_eq!(fs::read_to_string(&file).unwrap(), ":mine:E::x::/bin/x:\n");
     fs::write(registry.join("status"), "-1").unwrap();
@@ -628,6 +628,7 @@ fn exports_register_what_register_does() {
         rustix::process::kill_process(pid, Signal::TERM).unwrap();
         assert!(child.wait().unwrap().success());
         assert_eq!(handlers().len(), 2, "the pod leaves its handlers behind");
+        until("the pod leaves a process behind", || marked("sleep\u{0}3600").is_empty());
     }
     clear();
 

@@ -10,6 +10,7 @@ mod bundle;
 mod compress;
 mod copy;
 mod debian;
+mod doctor;
 mod emulator;
 mod facts;
 mod hostile;

@@ -155,6 +155,7 @@ impl Register {
         let rule = Rule::for_guest(guest, &name, emulator, self.flags)?;
         binfmt::spare_host(&rule)?;
         let rule = if self.persistent {
+            binfmt::may_persist(&name)?;
             let kept = binfmt::keep_emulator(guest, emulator, cache)?;
             Rule::for_guest(guest, &name, kept, self.flags)?
         } else {
