@@ -218,6 +218,42 @@ fn the_command_has_what_it_would_have_outside() {
     assert_eq!(exec(&cx, &["--keep-id", "./hello-mips"]).success(), "hello from mips\n");
 }
 
+/// With ids of /etc/subuid, which root of a mount namespace can grant to nobody; newuidmap has its rights from its own file.
+#[test]
+fn granted_ids_are_there_inside_and_missing_ones_are_told() {
+    let cx = Cx::new();
+    if !rustix::process::geteuid().is_root() {
+        // Whatever this user was granted, it is root inside.
+        let first = exec(&cx, &["--target", "mips", "awk", "NR == 1 {print $1}", "/proc/self/uid_map"]);
+        assert_eq!(first.success(), "0\n");
+        return;
+    }
+    let script = r#"
+        mount --bind "$1" /etc/subuid && mount --bind "$2" /etc/subgid && shift 2 &&
+        exec setpriv --reuid=65534 --regid=65534 --clear-groups -- "$@"
+    "#;
+    let granted = cx.file("granted", "nobody:200000:1000\n65534:300000:10\n");
+    let broken = cx.file("broken", "nobody:200000\nother:1:1\n");
+    std::fs::set_permissions(cx.path(""), fs::Permissions::from_mode(0o777)).unwrap();
+    std::fs::set_permissions(cx.path("home"), fs::Permissions::from_mode(0o777)).unwrap();
+    let run = |users: &Path, groups: &Path, command: &str| {
+        let mut sh = cx.command("unshare");
+        sh.args(["-m", "sh", "-c", script, "sh"]).arg(users).arg(groups).arg(env!("CARGO_BIN_EXE_polyarch"));
+        ran(sh.args(["-v", "binfmt", "exec", "--target", "mips", "sh", "-c", command]))
+    };
+    let maps = "awk '{print $1, $2, $3}' /proc/self/uid_map /proc/self/gid_map; touch file; chown 5:1002 file; stat -c %u:%g file";
+    let map = "0 65534 1\n1 200000 1000\n1001 300000 10\n";
+    assert_eq!(run(&granted, &granted, maps).success(), format!("{map}{map}5:1002\n"));
+    let owners = fs::metadata(cx.path("file")).unwrap();
+    let owners = (std::os::unix::fs::MetadataExt::uid(&owners), std::os::unix::fs::MetadataExt::gid(&owners));
+    assert_eq!(owners, (200_004, 300_001));
+    // Groups alone are missing: one group, and the reason.
+    let less =
+        run(&granted, &broken, "awk '{print $1, $2, $3}' /proc/self/gid_map; wc -l < /proc/self/uid_map");
+    assert!(less.stderr.contains("`/etc/subgid` grants no ids to `nobody`"), "{}", less.stderr);
+    assert_eq!(less.success(), "0 65534 1\n3\n");
+}
+
 /// Waits until `done`, without a clock of its own: the processes that it looks at end by themselves.
 fn until(what: &str, mut done: impl FnMut() -> bool) {
     for _ in 0..200_000 {
