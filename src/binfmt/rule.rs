@@ -18,7 +18,7 @@ const LINE_MOST: usize = 1920;
 const NAME_MOST: usize = 255;
 /// What may stand between the fields: none is part of an escape, a flag, or begins a comment in a
 /// `binfmt.d` file.
-const DELIMITERS: &[u8] = b":,|%@=+~^";
+pub(super) const DELIMITERS: &[u8] = b":,|%@=+~^";
 
 /// A registration that the kernel would take, and that tells one machine's programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -280,7 +280,7 @@ fn wrong_interpreter(path: &Path) -> Option<&'static str> {
     }
 }
 
-fn escaped(bytes: &[u8]) -> String {
+pub(super) fn escaped(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     let mut text = String::with_capacity(bytes.len() * 4);
     for byte in bytes {
