@@ -133,7 +133,7 @@ fn kubernetes(rules: &[Rule], image: &str, host: &Platform) -> Result<String, Ex
         // Writing to a string cannot fail.
         let _ = writeln!(script, "register {} {}", shell(rule.name()), shell(&line));
     }
-    script.push_str("echo \"registered:$names\"\nwhile :; do sleep 3600 & wait $! || :; done\n");
+    script.push_str("echo \"registered:$names\"\nwhile :; do sleep 2; done\n");
     let indented =
         script.lines().map(|line| format!("                {line}\n")).collect::<Vec<_>>().concat();
     let (image, os, architecture) = (quoted(image), quoted(&host.os), quoted(&host.architecture));
