@@ -119,8 +119,7 @@ fn kubernetes(rules: &[Rule], image: &str, host: &Platform) -> Result<String, Ex
          registry=/proc/sys/fs/binfmt_misc\n\
          [ -e $registry/register ] || mount -t binfmt_misc binfmt_misc $registry\n\
          names=\n\
-         # TERM is lost on a child that has not begun its program.\n\
-         trap 'set +u; kill -9 $! || :; for name in $names; do echo -1 > $registry/$name || :; done; exit 0' TERM INT\n\
+         trap 'for name in $names; do echo -1 > $registry/$name || :; done; exit 0' TERM INT\n\
          register() {\n\
          \x20 if [ -e \"$registry/$1\" ]; then echo -1 > \"$registry/$1\"; fi\n\
          \x20 printf %s \"$2\" > $registry/register\n\
@@ -134,7 +133,7 @@ fn kubernetes(rules: &[Rule], image: &str, host: &Platform) -> Result<String, Ex
         // Writing to a string cannot fail.
         let _ = writeln!(script, "register {} {}", shell(rule.name()), shell(&line));
     }
-    script.push_str("echo \"registered:$names\"\nwhile :; do sleep 3600 & wait $! || :; done\n");
+    script.push_str("echo \"registered:$names\"\nwhile :; do sleep 2; done\n");
     let indented =
         script.lines().map(|line| format!("                {line}\n")).collect::<Vec<_>>().concat();
     let (image, os, architecture) = (quoted(image), quoted(&host.os), quoted(&host.architecture));
