@@ -2,6 +2,7 @@
 //!
 //! Nothing imports this room. It alone prints, reads the environment and knows exit statuses.
 
+mod binfmt;
 mod bundle;
 mod copy;
 mod dirs;
@@ -52,6 +53,7 @@ enum Command {
     Image(image::Args),
     Index(index::Args),
     Emulator(emulator::Args),
+    Binfmt(binfmt::Args),
     Target(target::Args),
     Doctor(doctor::Args),
 }
@@ -62,6 +64,7 @@ impl Command {
             Self::Inspect(args) => args.execute(printer),
             Self::Target(args) => args.execute(printer),
             Self::Emulator(args) => args.execute(printer),
+            Self::Binfmt(args) => args.execute(printer),
             Self::Bundle(args) => args.execute(printer),
             Self::Run(args) => args.execute(printer),
             Self::Copy(args) => args.execute(printer),
@@ -75,6 +78,7 @@ impl Command {
     fn failure_status(&self) -> u8 {
         match self {
             Self::Run(_) => exit::RUN_FAILURE,
+            Self::Binfmt(args) if args.runs_a_program() => exit::RUN_FAILURE,
             _ => exit::FAILURE,
         }
     }

@@ -157,7 +157,8 @@ fn attributes<W: Write>(
     header.set_entry_type(EntryType::XHeader);
     header.set_mode(0o644);
     header.set_mtime(like.mtime()?);
-    (header.set_uid(0), header.set_gid(0));
+    header.set_uid(0);
+    header.set_gid(0);
     header.set_size(records.len() as u64);
     header.set_cksum();
     builder.append(&header, records.as_slice())

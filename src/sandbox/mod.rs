@@ -10,10 +10,12 @@
 //! the caller's, which is root's inside. There is no seccomp filter and no cgroup limit yet.
 
 mod error;
+mod exec;
 mod folder;
 mod handlers;
 mod handoff;
 mod identity;
+mod ids;
 mod inner;
 mod lifeline;
 mod mounts;
@@ -32,8 +34,10 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 pub use error::SandboxError;
+pub use exec::{Exec, ExecError, Registration};
 pub use folder::Folder;
 pub use handlers::Handlers;
+pub use ids::{Extent, Ids, Shortage};
 pub use plan::{Emulator, Handler, Process};
 pub use process::Overrides;
 pub use runner::Container;
@@ -56,23 +60,21 @@ pub fn enter(args: &[OsString]) -> Option<ExitCode> {
         let told = answer.is_some_and(|answer| std::io::stdout().write_all(answer.as_bytes()).is_ok());
         return Some(ExitCode::from(if told { 0 } else { FAILED }));
     }
-    let inner = role == handoff::INNER;
-    if !inner && role != handoff::OUTER {
-        return None;
-    }
+    let part: fn(&mut handoff::Handoff) -> Result<u8, plan::Failure> = match role.to_str()? {
+        handoff::OUTER => outer::run,
+        handoff::INNER => |handoff| match inner::run(handoff)? {},
+        exec::OUTER => exec::run_outer,
+        exec::INNER => |handoff| match exec::run_inner(handoff)? {},
+        _ => return None,
+    };
     let Some(mut handoff) = handoff::Handoff::take(args.get(2..).unwrap_or_default()) else {
         return Some(ExitCode::from(FAILED));
     };
-    let failure = if inner {
-        match inner::run(&mut handoff) {
-            Err(failure) => failure,
+    match part(&mut handoff) {
+        Ok(status) => Some(ExitCode::from(status)),
+        Err(failure) => {
+            handoff.tell(&plan::Message::Failed(failure));
+            Some(ExitCode::from(FAILED))
         }
-    } else {
-        match outer::run(&mut handoff) {
-            Ok(status) => return Some(ExitCode::from(status)),
-            Err(failure) => failure,
-        }
-    };
-    handoff.tell(&plan::Message::Failed(failure));
-    Some(ExitCode::from(FAILED))
+    }
 }

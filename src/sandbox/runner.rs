@@ -68,6 +68,7 @@ impl Container {
                         signals.pass_on_to(pid, outer);
                     }
                 }
+                Message::Unshared => {}
                 Message::Note { text } => progress.note(&text),
                 Message::Failed(reason) => failure = Some(reason),
             }
