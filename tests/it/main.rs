@@ -6,6 +6,7 @@
 
 mod archives;
 mod binfmt;
+mod binfmt_exec;
 mod bundle;
 mod compress;
 mod copy;
