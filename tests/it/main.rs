@@ -9,6 +9,7 @@ mod binfmt;
 mod binfmt_exec;
 mod bundle;
 mod compress;
+mod containerfile;
 mod copy;
 mod debian;
 mod doctor;
