@@ -26,5 +26,6 @@ mod registry;
 mod rules;
 mod run;
 mod store;
+mod stub;
 mod support;
 mod target;
