@@ -1,5 +1,7 @@
 //! `run`: an image becomes a container.
 
+mod root;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -9,9 +11,9 @@ use super::registry::RegistryArgs;
 use super::{dirs, doctor};
 use crate::emulator::{self, Options};
 use crate::image::{Image, ImageRef};
-use crate::layer::{LayerError, Limits, Unpacker};
-use crate::progress::Progress as _;
-use crate::sandbox::{Container, Folder, Handlers, Overrides, Process, SandboxError, Signals};
+use crate::sandbox::{
+    Container, Folder, Handlers, Ids, Overrides, Process, Root, SandboxError, Shortage, Signals, Snapshots,
+};
 use crate::target::Platform;
 
 /// Run an image of any architecture, as an ordinary user
@@ -48,27 +50,37 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
-        let mut command = self.command.into_iter();
+        let signals = Signals::catch().map_err(|source| SandboxError::Start { source })?;
+        root::with_ids(|ids, shortage| self.run(ids, shortage, &signals, printer))
+    }
+
+    fn run(
+        &self,
+        ids: &Ids,
+        shortage: Option<&Shortage>,
+        signals: &Signals,
+        printer: Printer,
+    ) -> anyhow::Result<ExitStatus> {
+        let mut command = self.command.iter().cloned();
         let image = command.next().unwrap_or_default();
         let reference = ImageRef::find(&image.to_string_lossy())?;
         let cache = dirs::cache()?;
-        let signals = Signals::catch().map_err(|source| SandboxError::Start { source })?;
 
         let image = Image::open(&reference, &Platform::host(), &self.registry.access([&reference])?)?;
         let hostname: String = image.digest().hex().chars().take(12).collect();
         let overrides = Overrides {
             args: command.collect(),
-            entrypoint: self.entrypoint,
+            entrypoint: self.entrypoint.clone(),
             env: self
                 .env
-                .into_iter()
-                .filter_map(|(name, value)| Some((name.into(), value?.into())))
+                .iter()
+                .filter_map(|(name, value)| Some((name.into(), value.as_ref()?.into())))
                 .collect(),
-            cwd: self.workdir,
+            cwd: self.workdir.clone(),
         };
         let process = Process::of(image.config(), overrides, &hostname)?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
-        let options = Options { given: self.emulator, cache: &cache, search: &search };
+        let options = Options { given: self.emulator.clone(), cache: &cache, search: &search };
         let handlers = Handlers::of(&image, &options)?;
 
         printer.verbose(format_args!("the image is for {}", image.platform()));
@@ -76,58 +88,28 @@ impl Args {
             printer.verbose(format_args!("programs for {} run through {}", handler.guest, handler.emulator));
         }
 
+        let snapshot = Snapshots::new(&cache).of(&image, ids, signals, &printer)?;
+        root::tell(&snapshot, shortage, printer);
         let folder = Folder::new(&cache.join("run"))?;
-        if let Err(err) = unpack(&image, &folder, &signals, printer) {
-            return Err(match signals.interrupted() {
-                Some(signal) => SandboxError::Interrupted { signal }.into(),
-                None => err,
-            });
-        }
         let platform = image.platform();
         // What is unpacked needs the image no more; the store may be pruned.
         drop(image);
-        let container = Container { folder, process, hostname, handlers };
-        match container.run(&signals, &printer) {
+        let root = Root::of(snapshot);
+        let container = Container { folder, root, process, hostname, handlers, ids: ids.clone() };
+        match container.run(signals, &printer) {
             Ok(status) => Ok(ExitStatus::External(status)),
             Err(err) => {
                 if let SandboxError::NotFound { .. }
                 | SandboxError::NotExecutable { .. }
                 | SandboxError::Interpreter { .. } = err
+                    && let Some(files) = container.root.lowers.first()
                 {
-                    doctor::why(&container.folder.root(), &container.process, &platform);
+                    doctor::why(files, &container.process, &platform);
                 }
                 Err(err.into())
             }
         }
     }
-}
-
-/// Puts the image's files into the container's folder.
-fn unpack(image: &Image, folder: &Folder, signals: &Signals, printer: Printer) -> anyhow::Result<()> {
-    let stop = || signals.interrupted().is_some();
-    let mut unpacker = Unpacker::new(&folder.root(), Limits::default())?;
-    let total = image.layers().iter().map(|layer| layer.size).sum();
-    // Small images are there at once; a line for each run would only be in the way.
-    let task = (total >= 16 << 20).then(|| printer.begin("unpacking the image", Some(total)));
-    for (index, layer) in image.layers().iter().enumerate() {
-        let reader = image.layer(index)?;
-        unpacker.apply(reader, Some(&layer.diff_id), &stop).map_err(|err| named(err, index))?;
-        if let Some(task) = &task {
-            task.advance(layer.size);
-        }
-    }
-    let skipped = unpacker.finish()?;
-    if skipped.devices > 0 {
-        printer.note(&format!("{} device nodes of the image were left out", skipped.devices));
-    }
-    if skipped.attributes > 0 {
-        printer.note(&format!("extended attributes of {} files were left out", skipped.attributes));
-    }
-    Ok(())
-}
-
-fn named(err: LayerError, index: usize) -> anyhow::Error {
-    anyhow::Error::new(err).context(format!("unpacking layer {} of the image", index + 1))
 }
 
 /// `NAME=VALUE`, or `NAME` with the value that it has here; `None` where it has none, as docker leaves such out.
