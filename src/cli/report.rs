@@ -10,6 +10,7 @@ use super::printer::{ERROR, HINT, line};
 use super::table::shown;
 use crate::binfmt::{BinfmtError, ExportError, RuleError};
 use crate::bundle::BundleError;
+use crate::check::{UnknownRule, UnknownSeverity};
 use crate::debian::DebianError;
 use crate::elf::ElfError;
 use crate::emulator::EmulatorError;
@@ -129,6 +130,8 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
         SandboxError,
         TargetError,
         TreeError,
+        UnknownRule,
+        UnknownSeverity,
         VolumeError,
     );
     Vec::new()

@@ -11,7 +11,7 @@ use polyarch::target::{Catalogue, Platform};
 use rustix::process::Signal;
 
 use crate::support::handlers::{
-    INSIDE, escaped, executable, handlers, hellos, in_a_private_registry, work, write,
+    INSIDE, escaped, executable, handlers, hellos, host_changes, in_a_private_registry, work, write,
 };
 use crate::support::{Cx, Ran, ran};
 
@@ -386,7 +386,7 @@ fn the_hosts_own_registry_is_left_as_it_was() {
         assert!(refused.contains("polyarch binfmt exec"), "{refused}");
         return;
     }
-    let _turn = host_turn();
+    let _turn = host_changes();
     let registry = Path::new(REGISTRY);
     let mounted = binfmt::is_mounted(registry);
     if !mounted {
@@ -445,13 +445,6 @@ fn the_hosts_own_registry_is_left_as_it_was() {
 /// Whether the kernel finds nobody who runs the program.
 fn does_not_run(command: &mut Command) -> bool {
     matches!(command.output(), Err(err) if err.raw_os_error() == Some(8))
-}
-
-/// Held while the host's registry is changed.
-fn host_turn() -> fs::File {
-    let file = fs::File::open(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    file.lock().unwrap();
-    file
 }
 
 /// Done when it goes, however the test ends.
