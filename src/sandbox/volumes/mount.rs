@@ -13,9 +13,6 @@ use super::super::plan::{Failure, Step};
 use super::{Beneath, Kind, Source, Volume, open_in, point};
 use crate::tree;
 
-/// `PROC_SUPER_MAGIC` of linux/magic.h.
-const PROC_MAGIC: u64 = 0x9fa0;
-
 /// Mounts all volumes, outer ones before what lies in them.
 pub(in super::super) fn mount_all(root: &Path, volumes: &[Volume]) -> Result<(), Failure> {
     if volumes.is_empty() {
@@ -77,7 +74,7 @@ fn mount(root: BorrowedFd<'_>, target: &Path, volume: &Volume) -> Result<(), Err
 /// The place for a volume. `/proc` is no place for one: programs believe what stands there.
 fn place(root: BorrowedFd<'_>, target: &Path, kind: Kind) -> Result<OwnedFd, Errno> {
     let place = point(root, target, kind)?;
-    if rustix::fs::fstatfs(&place)?.f_type as u64 == PROC_MAGIC {
+    if rustix::fs::fstatfs(&place)?.f_type == rustix::fs::PROC_SUPER_MAGIC {
         return Err(Errno::OPNOTSUPP);
     }
     Ok(place)
