@@ -51,13 +51,6 @@ impl Printer {
         io::BufWriter::with_capacity(1 << 16, anstream::AutoStream::auto(io::stdout().lock()))
     }
 
-    /// What did not turn out as it should, and is no reason to fail.
-    pub(super) fn warn(self, message: impl Display) {
-        if self.verbosity >= Verbosity::Normal {
-            line(format_args!("{WARNING}warning{WARNING:#}: {message}"));
-        }
-    }
-
     /// A line for `-v` on standard error.
     pub(super) fn verbose(self, message: impl Display) {
         if self.verbosity >= Verbosity::Verbose {
@@ -96,6 +89,12 @@ impl Progress for Printer {
 
     fn note(&self, message: &str) {
         self.verbose(message);
+    }
+
+    fn warn(&self, message: &str) {
+        if self.verbosity > Verbosity::Quiet {
+            line(format_args!("{WARNING}warning{WARNING:#}: {message}"));
+        }
     }
 }
 

@@ -9,12 +9,12 @@
 //! The namespaces are user, mount, pid, ipc, uts and cgroup; the network is the host's. The caller is root inside, and its
 //! subordinate ids are the other users; see [`Ids`]. There is no seccomp filter and no cgroup limit yet.
 
+mod confine;
 mod error;
 mod exec;
 mod folder;
 mod handlers;
 mod handoff;
-mod identity;
 mod ids;
 mod inner;
 mod lifeline;
@@ -29,12 +29,15 @@ mod program;
 mod root;
 mod runner;
 mod signals;
+mod size;
 mod userns;
+mod volumes;
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+pub use confine::User;
 pub use error::SandboxError;
 pub use exec::{Exec, ExecError, Registration};
 pub use folder::Folder;
@@ -45,6 +48,7 @@ pub use process::Overrides;
 pub use root::{Pruned, Root, Snapshot, Snapshots, Told};
 pub use runner::Container;
 pub use signals::Signals;
+pub use volumes::{Volume, VolumeError};
 
 /// Search path of a container whose image sets none.
 pub const DEFAULT_PATH: &str = program::PATH;

@@ -9,7 +9,7 @@ use rustix::process::Pid;
 
 use super::handoff::{self, Handoff, OUTER};
 use super::plan::{Message, Plan, Process};
-use super::{Folder, Handlers, Ids, Root, SandboxError, Signals, userns};
+use super::{Folder, Handlers, Ids, Root, SandboxError, Signals, Volume, userns};
 use crate::progress::Progress;
 
 /// One container.
@@ -21,6 +21,8 @@ pub struct Container {
     pub root: Root,
     /// What it runs.
     pub process: Process,
+    /// What is mounted in it besides what every container has.
+    pub volumes: Vec<Volume>,
     /// Its name of itself.
     pub hostname: String,
     /// The emulators of foreign programs in it.
@@ -49,6 +51,7 @@ impl Container {
             root: self.root.plan(),
             hostname: self.hostname.clone(),
             process: self.process.clone(),
+            volumes: self.volumes.clone(),
             handlers: self.handlers.list.clone(),
             handlers_needed: self.handlers.needed,
             emulated: self.handlers.emulated,

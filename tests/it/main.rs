@@ -26,6 +26,7 @@ mod registry;
 mod rules;
 mod run;
 mod run_root;
+mod run_volumes;
 mod store;
 mod support;
 mod target;

@@ -303,7 +303,7 @@ fn an_owner_beyond_the_granted_ids_is_an_error_that_says_so() {
     let err = run(granted(&cx, ""), &image, &[]).failure(125);
     assert!(err.contains("`far` belongs to 70000:0") && err.contains("hint: grant more ids"), "{err}");
     assert_eq!(snapshots(&cx), [] as [PathBuf; 0]);
-    assert_eq!(names(&cx.path("home/.cache/polyarch/run")), [] as [&str; 0]);
+    assert_clean(&cx);
 }
 
 #[test]

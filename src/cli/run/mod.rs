@@ -1,6 +1,8 @@
 //! `run`: an image becomes a container.
 
 mod root;
+mod user;
+mod volumes;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,7 +14,7 @@ use super::{dirs, doctor};
 use crate::emulator::{self, Options};
 use crate::image::{Image, ImageRef};
 use crate::sandbox::{
-    Container, Folder, Handlers, Ids, Overrides, Process, Root, SandboxError, Shortage, Signals, Snapshots,
+    Container, Folder, Handlers, Ids, Overrides, Process, Root, SandboxError, Signals, Snapshots,
 };
 use crate::target::Platform;
 
@@ -38,6 +40,17 @@ pub(super) struct Args {
     #[arg(long, value_name = "PATH")]
     emulator: Option<PathBuf>,
 
+    /// Say also what was chosen and why
+    // The program's own option without its letter, which is the volumes' here as in docker.
+    #[arg(long, action = clap::ArgAction::Count)]
+    verbose: u8,
+
+    #[command(flatten)]
+    user: user::UserArgs,
+
+    #[command(flatten)]
+    volumes: volumes::VolumeArgs,
+
     #[command(flatten)]
     registry: RegistryArgs,
 
@@ -50,37 +63,32 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
-        let signals = Signals::catch().map_err(|source| SandboxError::Start { source })?;
-        root::with_ids(|ids, shortage| self.run(ids, shortage, &signals, printer))
-    }
-
-    fn run(
-        &self,
-        ids: &Ids,
-        shortage: Option<&Shortage>,
-        signals: &Signals,
-        printer: Printer,
-    ) -> anyhow::Result<ExitStatus> {
-        let mut command = self.command.iter().cloned();
+        let mut command = self.command.into_iter();
         let image = command.next().unwrap_or_default();
         let reference = ImageRef::find(&image.to_string_lossy())?;
         let cache = dirs::cache()?;
+        let signals = Signals::catch().map_err(|source| SandboxError::Start { source })?;
 
-        let image = Image::open(&reference, &Platform::host(), &self.registry.access([&reference])?)?;
+        let access = self.registry.access([&reference])?;
+        let open = || Ok::<_, anyhow::Error>(Image::open(&reference, &Platform::host(), &access)?);
+        let image = open()?;
         let hostname: String = image.digest().hex().chars().take(12).collect();
         let overrides = Overrides {
             args: command.collect(),
-            entrypoint: self.entrypoint.clone(),
+            entrypoint: self.entrypoint,
             env: self
                 .env
-                .iter()
-                .filter_map(|(name, value)| Some((name.into(), value.as_ref()?.into())))
+                .into_iter()
+                .filter_map(|(name, value)| Some((name.into(), value?.into())))
                 .collect(),
-            cwd: self.workdir.clone(),
+            cwd: self.workdir,
+            user: self.user.user,
+            groups: self.user.group_add,
         };
+        let volumes = self.volumes.prepare(image.config(), printer)?;
         let process = Process::of(image.config(), overrides, &hostname)?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
-        let options = Options { given: self.emulator.clone(), cache: &cache, search: &search };
+        let options = Options { given: self.emulator, cache: &cache, search: &search };
         let handlers = Handlers::of(&image, &options)?;
 
         printer.verbose(format_args!("the image is for {}", image.platform()));
@@ -88,27 +96,32 @@ impl Args {
             printer.verbose(format_args!("programs for {} run through {}", handler.guest, handler.emulator));
         }
 
-        let snapshot = Snapshots::new(&cache).of(&image, ids, signals, &printer)?;
-        root::tell(&snapshot, shortage, printer);
-        let folder = Folder::new(&cache.join("run"))?;
         let platform = image.platform();
-        // What is unpacked needs the image no more; the store may be pruned.
-        drop(image);
-        let root = Root::of(snapshot);
-        let container = Container { folder, root, process, hostname, handlers, ids: ids.clone() };
-        match container.run(signals, &printer) {
-            Ok(status) => Ok(ExitStatus::External(status)),
-            Err(err) => {
-                if let SandboxError::NotFound { .. }
+        let (root, ids) = (Root::default(), Ids::of_caller().0);
+        let folder = Folder::new(&cache.join("run"))?;
+        let mut container = Container { folder, root, process, volumes, hostname, handlers, ids };
+        let snapshots = Snapshots::new(&cache);
+        let mut image = Some(image);
+        let status = root::with_ids(|ids, shortage| {
+            // What is unpacked needs the image no more; the store may be pruned.
+            let image = image.take().map_or_else(&open, Ok)?;
+            let snapshot = snapshots.of(&image, ids, &signals, &printer)?;
+            drop(image);
+            root::tell(&snapshot, shortage, printer);
+            (container.root, container.ids) = (Root::of(snapshot), ids.clone());
+            Ok(container.run(&signals, &printer)?)
+        });
+        if let Err(err) = &status
+            && let Some(
+                SandboxError::NotFound { .. }
                 | SandboxError::NotExecutable { .. }
-                | SandboxError::Interpreter { .. } = err
-                    && let Some(files) = container.root.lowers.first()
-                {
-                    doctor::why(files, &container.process, &platform);
-                }
-                Err(err.into())
-            }
+                | SandboxError::Interpreter { .. },
+            ) = err.downcast_ref()
+            && let Some(files) = container.root.lowers.first()
+        {
+            doctor::why(files, &container.process, &platform);
         }
+        status.map(ExitStatus::External)
     }
 }
 

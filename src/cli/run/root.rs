@@ -22,7 +22,7 @@ pub(super) fn with_ids<T>(
 pub(super) fn tell(snapshot: &Snapshot, shortage: Option<&Shortage>, printer: Printer) {
     let skipped = &snapshot.skipped;
     if let Some(Shortage(reason)) = shortage.filter(|_| skipped.owners > 0) {
-        printer.warn(format_args!(
+        printer.warn(&format!(
             "the container has one user and one group, root, and {} files of others are root's: {reason}; programs that change \
              users fail (apt needs `-o APT::Sandbox::User=root`). `polyarch doctor` says how to get more ids",
             skipped.owners

@@ -23,7 +23,7 @@ pub use worker::Told;
 pub(super) use worker::{Unpacked, WORKER, remove, run as run_worker};
 
 /// What a container has as its root file system.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Root {
     /// The folders that it is made of, the topmost first.
     pub lowers: Vec<PathBuf>,
