@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`cli`] | one file a verb: its arguments, the call, its output |
 //! | [`bundle`] | programs and their emulator become an image |
+//! | [`check`] | whether images and programs run where they are meant to |
 //! | [`doctor`] | what this machine can do and lacks, and why one thing does not start |
 //! | [`sandbox`] | namespaces, mounts, the built-in runner |
 //! | [`image`] | OCI layouts and docker archives |
@@ -23,6 +24,7 @@
 
 pub mod binfmt;
 pub mod bundle;
+pub mod check;
 pub mod cli;
 pub mod debian;
 pub mod doctor;

@@ -25,6 +25,8 @@ mod readelf;
 mod registry;
 mod rules;
 mod run;
+mod run_root;
+mod run_volumes;
 mod store;
 mod stub;
 mod support;
