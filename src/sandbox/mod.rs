@@ -9,12 +9,12 @@
 //! The namespaces are user, mount, pid, ipc, uts and cgroup; the network is the host's. One id is mapped,
 //! the caller's, which is root's inside. There is no seccomp filter and no cgroup limit yet.
 
+mod confine;
 mod error;
 mod exec;
 mod folder;
 mod handlers;
 mod handoff;
-mod identity;
 mod ids;
 mod inner;
 mod lifeline;
@@ -28,11 +28,14 @@ mod procfs;
 mod program;
 mod runner;
 mod signals;
+mod size;
+mod volumes;
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+pub use confine::User;
 pub use error::SandboxError;
 pub use exec::{Exec, ExecError, Registration};
 pub use folder::Folder;
@@ -42,6 +45,7 @@ pub use plan::{Emulator, Handler, Process};
 pub use process::Overrides;
 pub use runner::Container;
 pub use signals::Signals;
+pub use volumes::{Volume, VolumeError};
 
 /// Search path of a container whose image sets none.
 pub const DEFAULT_PATH: &str = program::PATH;

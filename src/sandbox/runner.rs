@@ -9,7 +9,7 @@ use rustix::process::Pid;
 
 use super::handoff::{self, Handoff, OUTER};
 use super::plan::{Message, Plan, Process};
-use super::{Folder, Handlers, SandboxError, Signals};
+use super::{Folder, Handlers, SandboxError, Signals, Volume};
 use crate::progress::Progress;
 
 /// One container.
@@ -19,6 +19,8 @@ pub struct Container {
     pub folder: Folder,
     /// What it runs.
     pub process: Process,
+    /// What is mounted in it besides what every container has.
+    pub volumes: Vec<Volume>,
     /// Its name of itself.
     pub hostname: String,
     /// The emulators of foreign programs in it.
@@ -46,6 +48,7 @@ impl Container {
             folder: self.folder.path().into(),
             hostname: self.hostname.clone(),
             process: self.process.clone(),
+            volumes: self.volumes.clone(),
             handlers: self.handlers.list.clone(),
             handlers_needed: self.handlers.needed,
             emulated: self.handlers.emulated,

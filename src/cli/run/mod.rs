@@ -1,5 +1,8 @@
 //! `run`: an image becomes a container.
 
+mod user;
+mod volumes;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -36,6 +39,17 @@ pub(super) struct Args {
     #[arg(long, value_name = "PATH")]
     emulator: Option<PathBuf>,
 
+    /// Say also what was chosen and why
+    // The program's own option without its letter, which is the volumes' here as in docker.
+    #[arg(long, action = clap::ArgAction::Count)]
+    verbose: u8,
+
+    #[command(flatten)]
+    user: user::UserArgs,
+
+    #[command(flatten)]
+    volumes: volumes::VolumeArgs,
+
     #[command(flatten)]
     registry: RegistryArgs,
 
@@ -65,7 +79,10 @@ impl Args {
                 .filter_map(|(name, value)| Some((name.into(), value?.into())))
                 .collect(),
             cwd: self.workdir,
+            user: self.user.user,
+            groups: self.user.group_add,
         };
+        let volumes = self.volumes.prepare(image.config(), printer)?;
         let process = Process::of(image.config(), overrides, &hostname)?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
         let options = Options { given: self.emulator, cache: &cache, search: &search };
@@ -86,7 +103,7 @@ impl Args {
         let platform = image.platform();
         // What is unpacked needs the image no more; the store may be pruned.
         drop(image);
-        let container = Container { folder, process, hostname, handlers };
+        let container = Container { folder, process, volumes, hostname, handlers };
         match container.run(&signals, &printer) {
             Ok(status) => Ok(ExitStatus::External(status)),
             Err(err) => {

@@ -2,6 +2,7 @@
 
 pub(crate) mod archive;
 pub(crate) mod cc;
+pub(crate) mod container;
 pub(crate) mod deb;
 pub(crate) mod elf;
 pub(crate) mod handlers;
