@@ -26,6 +26,7 @@ mod readelf;
 mod registry;
 mod rules;
 mod run;
+mod run_root;
 mod run_volumes;
 mod store;
 mod support;
