@@ -7,6 +7,7 @@
 mod archives;
 mod binfmt;
 mod binfmt_exec;
+mod build_steps;
 mod bundle;
 mod check_report;
 mod compress;
