@@ -28,14 +28,16 @@ mod procfs;
 mod program;
 mod runner;
 mod signals;
-mod size;
+pub mod size;
 mod volumes;
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-pub use confine::User;
+pub use confine::{
+    Capabilities, Confine, ConfineError, Device, Options as ConfineOptions, Seccomp, Ulimit, User,
+};
 pub use error::SandboxError;
 pub use exec::{Exec, ExecError, Registration};
 pub use folder::Folder;
@@ -45,7 +47,7 @@ pub use plan::{Emulator, Handler, Process};
 pub use process::Overrides;
 pub use runner::Container;
 pub use signals::Signals;
-pub use volumes::{Volume, VolumeError};
+pub use volumes::{Beneath, Source, Volume, VolumeError};
 
 /// Search path of a container whose image sets none.
 pub const DEFAULT_PATH: &str = program::PATH;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::confine::User;
+use super::confine::{Confine, User};
 use super::volumes::Volume;
 
 /// The program that the container runs.
@@ -63,6 +63,7 @@ pub(super) struct Plan {
     pub(super) hostname: String,
     pub(super) process: Process,
     pub(super) volumes: Vec<Volume>,
+    pub(super) confine: Confine,
     pub(super) handlers: Vec<Handler>,
     /// Whether the container cannot do without its handlers.
     pub(super) handlers_needed: bool,
@@ -79,6 +80,8 @@ pub(super) enum Message {
     Started { pid: i32 },
     /// The user may want to know.
     Note { text: String },
+    /// The user must know.
+    Warning { text: String },
     /// The container cannot start.
     Failed(Failure),
 }
@@ -106,6 +109,8 @@ pub(super) enum Step {
     Register,
     Emulator,
     Volume,
+    Limit,
+    Seccomp,
     Identity,
     UserName,
     GroupName,

@@ -9,7 +9,7 @@ use rustix::process::Pid;
 
 use super::handoff::{self, Handoff, OUTER};
 use super::plan::{Message, Plan, Process};
-use super::{Folder, Handlers, SandboxError, Signals, Volume};
+use super::{Confine, Folder, Handlers, SandboxError, Signals, Volume};
 use crate::progress::Progress;
 
 /// One container.
@@ -21,6 +21,8 @@ pub struct Container {
     pub process: Process,
     /// What is mounted in it besides what every container has.
     pub volumes: Vec<Volume>,
+    /// What its program may do, and sees.
+    pub confine: Confine,
     /// Its name of itself.
     pub hostname: String,
     /// The emulators of foreign programs in it.
@@ -49,6 +51,7 @@ impl Container {
             hostname: self.hostname.clone(),
             process: self.process.clone(),
             volumes: self.volumes.clone(),
+            confine: self.confine.clone(),
             handlers: self.handlers.list.clone(),
             handlers_needed: self.handlers.needed,
             emulated: self.handlers.emulated,
@@ -73,6 +76,7 @@ impl Container {
                 }
                 Message::Unshared => {}
                 Message::Note { text } => progress.note(&text),
+                Message::Warning { text } => progress.warn(&text),
                 Message::Failed(reason) => failure = Some(reason),
             }
         }

@@ -1,5 +1,6 @@
 //! `run`: an image becomes a container.
 
+mod confine;
 mod user;
 mod volumes;
 
@@ -14,7 +15,7 @@ use crate::emulator::{self, Options};
 use crate::image::{Image, ImageRef};
 use crate::layer::{LayerError, Limits, Unpacker};
 use crate::progress::Progress as _;
-use crate::sandbox::{Container, Folder, Handlers, Overrides, Process, SandboxError, Signals};
+use crate::sandbox::{Confine, Container, Folder, Handlers, Overrides, Process, SandboxError, Signals};
 use crate::target::Platform;
 
 /// Run an image of any architecture, as an ordinary user
@@ -51,6 +52,9 @@ pub(super) struct Args {
     volumes: volumes::VolumeArgs,
 
     #[command(flatten)]
+    confine: confine::ConfineArgs,
+
+    #[command(flatten)]
     registry: RegistryArgs,
 
     /// The image (a name of the store, `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or the
@@ -82,6 +86,7 @@ impl Args {
             user: self.user.user,
             groups: self.user.group_add,
         };
+        let confine = Confine::new(&self.confine.options()?)?;
         let volumes = self.volumes.prepare(image.config(), printer)?;
         let process = Process::of(image.config(), overrides, &hostname)?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
@@ -103,7 +108,7 @@ impl Args {
         let platform = image.platform();
         // What is unpacked needs the image no more; the store may be pruned.
         drop(image);
-        let container = Container { folder, process, volumes, hostname, handlers };
+        let container = Container { folder, process, volumes, confine, hostname, handlers };
         match container.run(&signals, &printer) {
             Ok(status) => Ok(ExitStatus::External(status)),
             Err(err) => {
