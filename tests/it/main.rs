@@ -10,6 +10,7 @@ mod binfmt_exec;
 mod bundle;
 mod check_report;
 mod compress;
+mod containerfile;
 mod copy;
 mod debian;
 mod doctor;
