@@ -75,6 +75,7 @@ fn handler(guest: &Guest, emulator: Emulator) -> Handler {
         magic: guest.binfmt.magic.clone(),
         mask: guest.binfmt.mask.clone(),
         emulator,
+        flags: Vec::new(),
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! Three processes make a run. The supervisor (the caller) prepares the root file system and starts
 //! this program anew as the outer process; that one makes the namespaces and starts it anew once more as
-//! the container's first process, which mounts what a container has, registers the container's
-//! emulators in a binfmt_misc of its own, gives up its rights and becomes the container's program. Each
+//! the container's first process, which mounts what a container has, sees to it that foreign programs reach
+//! their emulators ([`Emulation`]), gives up its rights and becomes the container's program. Each
 //! dies with the one before it.
 //!
 //! The namespaces are user, mount, pid, ipc, uts and cgroup; the network is the host's. One id is mapped,
-//! the caller's, which is root's inside. There is no seccomp filter and no cgroup limit yet.
+//! the caller's, which is root's inside. There is no cgroup limit yet, and no seccomp
+//! filter but the tracer's.
 
 mod error;
 mod folder;
@@ -19,12 +20,15 @@ mod lifeline;
 mod mounts;
 mod namespaces;
 mod outer;
+mod place;
 mod plan;
 mod process;
 mod procfs;
 mod program;
 mod runner;
 mod signals;
+mod trace;
+mod way;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -36,6 +40,7 @@ pub use plan::{Emulator, Handler, Process};
 pub use process::Overrides;
 pub use runner::Container;
 pub use signals::Signals;
+pub use way::Emulation;
 
 /// Search path of a container whose image sets none.
 pub const DEFAULT_PATH: &str = program::PATH;

@@ -47,8 +47,12 @@ const DEV_LINKS: &[(&str, &str)] = &[
 const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
 /// Makes `root` the file system of this process, with everything mounted. `notes` gets what could not be had
-/// and is no reason to fail.
-pub(super) fn enter(root: &Path, notes: &mut Vec<String>) -> Result<(), Failure> {
+/// and is no reason to fail; `last` is done when `root` is complete and the host's files are still there.
+pub(super) fn enter(
+    root: &Path,
+    notes: &mut Vec<String>,
+    last: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
     rustix::mount::mount_bind_recursive(root, root).map_err(Step::Mount.on(root))?;
     remount_bind(root, MountFlags::NOSUID | MountFlags::NODEV).map_err(Step::Mount.on(root))?;
 
@@ -59,6 +63,7 @@ pub(super) fn enter(root: &Path, notes: &mut Vec<String>) -> Result<(), Failure>
         notes.push(format!("the container has no `/sys`: {}", io::Error::from_raw_os_error(failure.errno)));
     }
     mount_dev(&mount_point(root, "dev")?)?;
+    last()?;
 
     rustix::process::chdir(root).map_err(Step::Mount.on(root))?;
     rustix::process::pivot_root(".", ".").map_err(Step::Mount.on("the root file system"))?;

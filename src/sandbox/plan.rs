@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::Emulation;
+
 /// The program that the container runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
@@ -27,6 +29,8 @@ pub struct Handler {
     pub mask: Vec<u8>,
     /// The emulator.
     pub emulator: Emulator,
+    /// What the emulator is given before all else, such as `-cpu` and a model.
+    pub flags: Vec<OsString>,
 }
 
 /// Where an emulator's file is.
@@ -62,6 +66,8 @@ pub(super) struct Plan {
     pub(super) handlers_needed: bool,
     /// Whether the first program runs through an emulator.
     pub(super) emulated: bool,
+    /// The way that the caller wants; the best of those that can be had if none.
+    pub(super) emulation: Option<Emulation>,
 }
 
 /// What the processes inside tell the supervisor, one JSON value a line.
@@ -95,6 +101,8 @@ pub(super) enum Step {
     Prepare,
     MountPoint,
     Handlers,
+    HostHandlers,
+    Trace,
     Register,
     Emulator,
     Identity,

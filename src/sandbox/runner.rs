@@ -9,7 +9,7 @@ use rustix::process::Pid;
 
 use super::handoff::{self, Handoff, OUTER};
 use super::plan::{Message, Plan, Process};
-use super::{Folder, Handlers, SandboxError, Signals};
+use super::{Emulation, Folder, Handlers, SandboxError, Signals};
 use crate::progress::Progress;
 
 /// One container.
@@ -23,6 +23,8 @@ pub struct Container {
     pub hostname: String,
     /// The emulators of foreign programs in it.
     pub handlers: Handlers,
+    /// How foreign programs are to reach them; the best way that can be had if `None`.
+    pub emulation: Option<Emulation>,
 }
 
 impl Container {
@@ -49,6 +51,7 @@ impl Container {
             handlers: self.handlers.list,
             handlers_needed: self.handlers.needed,
             emulated: self.handlers.emulated,
+            emulation: self.emulation,
         };
         let (theirs, ours) = std::io::pipe().map_err(start)?;
         let (handoff, reader) = Handoff::new(&plan, OwnedFd::from(theirs)).map_err(start)?;
