@@ -5,8 +5,12 @@
 //!
 //! Source of the kernel's behaviour: `Documentation/admin-guide/binfmt-misc.rst` and `fs/binfmt_misc.c`.
 
+mod entry;
 mod registry;
 mod rule;
+mod status;
 
+pub use entry::{Entry, EntryFlags, Kind};
 pub use registry::{BinfmtError, register};
 pub use rule::{Flags, Rule, RuleError};
+pub use status::{Concern, REGISTRY, Service, Status, Surveyed, is_mounted, status};

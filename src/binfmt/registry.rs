@@ -1,13 +1,11 @@
 //! Registering with the kernel.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::Rule;
-
-/// More than the kernel ever prints of one entry.
-const ENTRY_MOST: u64 = 1 << 16;
+use super::entry::hex;
+use super::{Entry, Kind, Rule};
 
 /// The kernel's registry did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +81,15 @@ pub enum BinfmtError {
         #[source]
         source: io::Error,
     },
+    /// The registry is there and cannot be read.
+    #[error("reading the registry's `{}`", path.display())]
+    Survey {
+        /// The registry or a file in it.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
     /// The new entry is not what was asked for. It was removed.
     #[error("the kernel holds another {field} for the rule `{name}`: expected `{expected}`, found `{found}`")]
     Differs {
@@ -114,7 +121,11 @@ impl BinfmtError {
                 Some(format!("as root, to remove it: `echo -1 > {}`", registry.join(name).display()))
             }
             Self::Interpreter { .. } => Some("the interpreter must be an executable file".into()),
-            Self::Refused { .. } | Self::Write { .. } | Self::ReadBack { .. } | Self::Differs { .. } => None,
+            Self::Refused { .. }
+            | Self::Write { .. }
+            | Self::ReadBack { .. }
+            | Self::Survey { .. }
+            | Self::Differs { .. } => None,
         }
     }
 }
@@ -129,7 +140,7 @@ impl BinfmtError {
 pub fn register(registry: &Path, rule: &Rule) -> Result<(), BinfmtError> {
     write(registry, rule)?;
     let path = registry.join(rule.name());
-    let checked = read(&path).and_then(|entry| entry.compare(rule));
+    let checked = read(&path).and_then(|entry| compare(&entry, rule));
     if checked.is_err() {
         // A rule that is not the one asked for can stop every program of the machine.
         let _ = fs::write(&path, "-1");
@@ -173,72 +184,34 @@ fn write(registry: &Path, rule: &Rule) -> Result<(), BinfmtError> {
     }
 }
 
-/// What an entry's file says of it, as far as it is compared. Newer kernels may say more.
-#[derive(Debug, Default)]
-struct Entry {
-    enabled: bool,
-    interpreter: Vec<u8>,
-    flags: String,
-    offset: String,
-    magic: String,
-    mask: String,
-}
-
 fn read(path: &Path) -> Result<Entry, BinfmtError> {
-    let failed = |source| BinfmtError::ReadBack { path: path.into(), source };
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(ENTRY_MOST).read_to_end(&mut bytes)).map_err(failed)?;
-    let mut entry = Entry::default();
-    for line in bytes.split(|byte| *byte == b'\n') {
-        let at = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
-        let (key, value) = (&line[..at], line.get(at + 1..).unwrap_or_default());
-        let text = || String::from_utf8_lossy(value).into_owned();
-        match key {
-            b"enabled" => entry.enabled = true,
-            b"interpreter" => entry.interpreter = value.to_vec(),
-            b"flags:" => entry.flags = text(),
-            b"offset" => entry.offset = text(),
-            b"magic" => entry.magic = text(),
-            b"mask" => entry.mask = text(),
-            _ => {}
-        }
-    }
-    Ok(entry)
+    let text =
+        super::status::read(path).map_err(|source| BinfmtError::ReadBack { path: path.into(), source })?;
+    Ok(Entry::parse(path.file_name().unwrap_or_default(), &text))
 }
 
-impl Entry {
-    fn compare(&self, rule: &Rule) -> Result<(), BinfmtError> {
-        let mut flags = rule.flags();
-        // The kernel says both of `C`.
-        flags.open_binary |= flags.credentials;
-        let state = if self.enabled { "enabled" } else { "disabled" };
-        let fields = [
-            ("state", "enabled".to_owned(), state.to_owned()),
-            (
-                "interpreter",
-                rule.interpreter().display().to_string(),
-                String::from_utf8_lossy(&self.interpreter).into_owned(),
-            ),
-            ("flags", flags.to_string(), self.flags.clone()),
-            ("offset", "0".to_owned(), self.offset.clone()),
-            ("magic", hex(rule.magic()), self.magic.clone()),
-            ("mask", hex(rule.mask()), self.mask.clone()),
-        ];
-        for (field, expected, found) in fields {
-            if expected != found {
-                return Err(BinfmtError::Differs { name: rule.name().into(), field, expected, found });
-            }
+/// Whether the kernel holds what was asked for.
+fn compare(entry: &Entry, rule: &Rule) -> Result<(), BinfmtError> {
+    let mut flags = rule.flags();
+    // The kernel says both of `C`.
+    flags.open_binary |= flags.credentials;
+    let state = if entry.enabled { "enabled" } else { "disabled" };
+    let (offset, magic, mask) = match &entry.kind {
+        Kind::Magic { offset, magic, mask } => (offset.to_string(), hex(magic), hex(mask)),
+        _ => Default::default(),
+    };
+    let fields = [
+        ("state", "enabled".to_owned(), state.to_owned()),
+        ("interpreter", rule.interpreter().display().to_string(), entry.interpreter.display().to_string()),
+        ("flags", flags.to_string(), entry.flags.to_string()),
+        ("offset", "0".to_owned(), offset),
+        ("magic", hex(rule.magic()), magic),
+        ("mask", hex(rule.mask()), mask),
+    ];
+    for (field, expected, found) in fields {
+        if expected != found {
+            return Err(BinfmtError::Differs { name: rule.name().into(), field, expected, found });
         }
-        Ok(())
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    Ok(())
 }

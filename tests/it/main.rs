@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod archives;
+mod binfmt;
 mod bundle;
 mod compress;
 mod copy;

@@ -4,6 +4,7 @@ pub(crate) mod archive;
 pub(crate) mod cc;
 pub(crate) mod deb;
 pub(crate) mod elf;
+pub(crate) mod handlers;
 pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod probe;
