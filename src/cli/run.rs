@@ -11,7 +11,7 @@ use crate::emulator::{self, Options};
 use crate::image::{Image, ImageRef};
 use crate::layer::{LayerError, Limits, Unpacker};
 use crate::progress::Progress as _;
-use crate::sandbox::{Container, Folder, Handlers, Overrides, Process, SandboxError, Signals};
+use crate::sandbox::{Container, Emulation, Folder, Handlers, Overrides, Process, SandboxError, Signals};
 use crate::target::Platform;
 
 /// Run an image of any architecture, as an ordinary user
@@ -36,6 +36,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "PATH")]
     emulator: Option<PathBuf>,
 
+    /// How foreign programs reach their emulators: by handlers of the container's own (Linux 6.7 on), by the host's
+    /// handlers, or by tracing what is executed; by default the first of these that can be had
+    #[arg(long, value_enum, value_name = "WAY")]
+    emulation: Option<Way>,
+
     #[command(flatten)]
     registry: RegistryArgs,
 
@@ -44,6 +49,27 @@ pub(super) struct Args {
     // One list, so that all that follows the image is the program's, whatever it looks like.
     #[arg(value_names = ["IMAGE", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true)]
     command: Vec<OsString>,
+}
+
+/// The values of `--emulation`.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Way {
+    /// Handlers in a binfmt_misc of the container's own
+    Private,
+    /// The host's handlers and emulators
+    Host,
+    /// A tracer
+    Trace,
+}
+
+impl From<Way> for Emulation {
+    fn from(way: Way) -> Self {
+        match way {
+            Way::Private => Self::Private,
+            Way::Host => Self::Host,
+            Way::Trace => Self::Trace,
+        }
+    }
 }
 
 impl Args {
@@ -72,7 +98,7 @@ impl Args {
         let handlers = Handlers::of(&image, &options)?;
 
         printer.verbose(format_args!("the image is for {}", image.platform()));
-        for handler in &handlers.list {
+        for handler in handlers.list.iter().filter(|handler| !handler.spare) {
             printer.verbose(format_args!("programs for {} run through {}", handler.guest, handler.emulator));
         }
 
@@ -85,7 +111,7 @@ impl Args {
         }
         // What is unpacked needs the image no more; the store may be pruned.
         drop(image);
-        let container = Container { folder, process, hostname, handlers };
+        let container = Container { folder, process, hostname, handlers, emulation: self.emulation.map(Emulation::from) };
         Ok(ExitStatus::External(container.run(&signals, &printer)?))
     }
 }

@@ -75,6 +75,24 @@ pub(super) fn given(guest: &Guest, host: &Target, path: &Path) -> Result<Emulato
     described(guest, host, path, Source::Given)
 }
 
+/// The first of this machine's own programs that can serve, if only its path is wanted: version and digest, which
+/// [`find`] gives too, take much longer.
+#[must_use]
+pub fn own(guest: &Guest, search: &[PathBuf]) -> Option<PathBuf> {
+    let host = host_target(&Platform::host()).ok()?;
+    candidates(guest, search)
+        .filter_map(|candidate| candidate.canonicalize().ok())
+        .find(|path| matches!(probe::check(path, &host.elf), Ok(Ok(()))))
+}
+
+/// The paths that a host's own emulators have.
+fn candidates(guest: &Guest, search: &[PathBuf]) -> impl Iterator<Item = PathBuf> {
+    let name = &guest.name;
+    // Debian up to bookworm and Fedora, everyone else, and Debian's links for binfmt_misc.
+    let names = [format!("qemu-{name}-static"), format!("qemu-{name}"), format!("{name}-binfmt-P")];
+    names.into_iter().flat_map(|name| search.iter().map(move |folder| folder.join(&name)))
+}
+
 /// The first of the host's own programs that can serve. Those that cannot are told in `rejected`.
 pub(super) fn on_host(
     guest: &Guest,
@@ -82,10 +100,7 @@ pub(super) fn on_host(
     search: &[PathBuf],
     rejected: &mut Vec<(PathBuf, Unfit)>,
 ) -> Result<Option<Emulator>, EmulatorError> {
-    let name = &guest.name;
-    // Debian up to bookworm and Fedora, everyone else, and Debian's links for binfmt_misc.
-    let names = [format!("qemu-{name}-static"), format!("qemu-{name}"), format!("{name}-binfmt-P")];
-    for candidate in names.iter().flat_map(|name| search.iter().map(move |folder| folder.join(name))) {
+    for candidate in candidates(guest, search) {
         // A link is resolved, since the emulator may be bound or copied to where its target is not.
         let Ok(path) = candidate.canonicalize() else { continue };
         match probe::check(&path, &host.elf) {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::{EmulatorError, Unfit};
 pub use fetch::{FetchOptions, fetch};
-pub use find::{Options, SEARCH, find};
+pub use find::{Options, SEARCH, find, own};
 pub use rules::Refusal;
 
 use crate::target::Platform;

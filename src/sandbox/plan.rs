@@ -31,6 +31,8 @@ pub struct Handler {
     pub emulator: Emulator,
     /// What the emulator is given before all else, such as `-cpu` and a model.
     pub flags: Vec<OsString>,
+    /// Whether the container's own programs do without it: it is there for others that may be put in.
+    pub spare: bool,
 }
 
 /// Where an emulator's file is.

@@ -8,11 +8,8 @@ use std::path::Path;
 use rustix::mount::{MountFlags, UnmountFlags};
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Failure, Plan, Step};
-use crate::binfmt;
-
-/// The host's handlers.
-const REGISTRY: &str = "/proc/sys/fs/binfmt_misc";
+use super::plan::{Failure, Handler, Plan, Step};
+use crate::binfmt::{self, REGISTRY};
 
 /// A way by which foreign programs reach their emulators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,14 +111,11 @@ fn probe(plan: &Plan) -> Result<(), Failure> {
 
 /// The guests of the container that the host's handlers do not serve as they should be.
 fn unserved(plan: &Plan) -> Vec<String> {
-    let entries = binfmt::enabled(Path::new(REGISTRY));
-    let is_served = |handler: &super::Handler| {
-        // A handler of the host's passes no flags on.
-        handler.flags.is_empty() && {
-            let mut catching = entries.iter().filter(|entry| entry.catches(&handler.magic, &handler.mask)).peekable();
-            // Which one comes first is not told. With `F` the emulator is there in any root.
-            catching.peek().is_some() && catching.all(|entry| entry.is_fixed())
-        }
+    let status = binfmt::status(Path::new(REGISTRY)).ok();
+    let is_served = |handler: &Handler| {
+        let entry = status.as_ref().and_then(|status| status.serving(&handler.guest));
+        // With `F` the emulator is there in any root. Handlers of the host pass no flags on.
+        handler.flags.is_empty() && entry.is_some_and(|survey| survey.entry.flags.known.fix_binary)
     };
-    plan.handlers.iter().filter(|handler| !is_served(handler)).map(|handler| handler.guest.clone()).collect()
+    plan.handlers.iter().filter(|handler| !handler.spare && !is_served(handler)).map(|handler| handler.guest.clone()).collect()
 }

@@ -10,6 +10,7 @@ mod bundle;
 mod compress;
 mod copy;
 mod debian;
+mod emulation;
 mod emulator;
 mod facts;
 mod hostile;

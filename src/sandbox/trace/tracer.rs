@@ -51,11 +51,12 @@ pub(in crate::sandbox) enum End {
 /// Traces `first`, which is seized, and all that come of it until it has ended.
 pub(in crate::sandbox) fn follow(first: Pid, handlers: &[Handler]) -> io::Result<End> {
     let host = HOST.ok_or(Errno::OPNOTSUPP)?;
+    let own = Own::read()?;
     let tracer = Tracer {
         host,
         first,
         handlers,
-        own: Own::read()?,
+        own: &own,
         pending: HashMap::new(),
         root: None,
         names: HashSet::new(),
@@ -71,7 +72,7 @@ struct Tracer<'a> {
     /// The container's first process.
     first: Pid,
     handlers: &'a [Handler],
-    own: Own,
+    own: &'a Own,
     /// The calls that were changed and are not over, by thread.
     pending: HashMap<Pid, Pending>,
     /// The container's root folder, once its first program is executed.
@@ -207,7 +208,7 @@ impl Tracer<'_> {
         let memory = memory(pid)?;
         let argument = |number| before.argument(call.shape, number);
         let path = text_at(&memory, argument(usize::from(call.at)))?;
-        let view = View::of(pid, &self.own)?;
+        let view = View::of(pid, self.own)?;
         let called = if call.at { at(&view, &path, argument(0), argument(4))? } else { plain(&view, path.clone())? };
 
         let mut after = before;
@@ -361,6 +362,10 @@ fn plain(view: &View<'_>, path: Vec<u8>) -> Result<Called, Errno> {
 /// What `execveat` is called with. Interpreters get such a file by a name in `/dev/fd`.
 fn at(view: &View<'_>, path: &[u8], folder: u64, flags: u64) -> Result<Called, Errno> {
     let number = folder as u32 as i32;
+    if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
+        // Unknown, or one that asks about the file itself (`AT_EXECVE_CHECK`).
+        return Err(Errno::INVAL);
+    }
     let follow = flags & AT_SYMLINK_NOFOLLOW == 0;
     if path.starts_with(b"/") || (number == libc::AT_FDCWD && !path.is_empty()) {
         let sight = view.executable(path, Base::WorkingDirectory, follow)?;

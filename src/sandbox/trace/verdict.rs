@@ -115,6 +115,7 @@ mod tests {
                 magic: format!("\x7fELF-{guest}").into_bytes(),
                 mask: vec![0xff; 5 + guest.len()],
                 emulator: Emulator::Host("/q".into()),
+                spare: false,
                 flags: if guest == "arm" { vec!["-cpu".into(), "arm926".into()] } else { Vec::new() },
             })
             .into()
