@@ -18,7 +18,7 @@ use rustix::thread::UnshareFlags;
 
 use super::handoff::{Handoff, INNER};
 use super::namespaces::unshare;
-use super::plan::{Failure, Handler, Message, Plan, Step};
+use super::plan::{Failure, Message, Plan, Step};
 use super::way::{self, Way};
 use super::{lifeline, procfs, signals, trace};
 
@@ -71,7 +71,7 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     // From here on only the container's process speaks, and its program's start closes the pipe.
     handoff.messages = None;
     let status = match way {
-        Way::Trace => wait_traced(&child, &plan.handlers),
+        Way::Trace => wait_traced(&child, &plan),
         _ => wait(child, plan.emulated),
     };
     let status = status.map_err(Step::Start.io("the container"));
@@ -132,9 +132,9 @@ fn trace(child: &Child) -> Result<(), Failure> {
 }
 
 /// Traces the container to its end and gives the status of its first process as a shell would.
-fn wait_traced(child: &Child, handlers: &[Handler]) -> io::Result<u8> {
+fn wait_traced(child: &Child, plan: &Plan) -> io::Result<u8> {
     let pid = Pid::from_raw(child.id().cast_signed()).ok_or(Errno::SRCH)?;
-    let code = match trace::follow(pid, handlers)? {
+    let code = match trace::follow(pid, &plan.handlers, plan.emulated)? {
         trace::End::Exited(code) => code,
         trace::End::Killed(signal) => 128 + signal,
     };

@@ -49,7 +49,9 @@ pub(in crate::sandbox) enum End {
 }
 
 /// Traces `first`, which is seized, and all that come of it until it has ended.
-pub(in crate::sandbox) fn follow(first: Pid, handlers: &[Handler]) -> io::Result<End> {
+///
+/// `emulated` says that its program is an emulator that is executed as such.
+pub(in crate::sandbox) fn follow(first: Pid, handlers: &[Handler], emulated: bool) -> io::Result<End> {
     let host = HOST.ok_or(Errno::OPNOTSUPP)?;
     let own = Own::read()?;
     let tracer = Tracer {
@@ -60,6 +62,7 @@ pub(in crate::sandbox) fn follow(first: Pid, handlers: &[Handler]) -> io::Result
         pending: HashMap::new(),
         root: None,
         names: HashSet::new(),
+        starts_emulated: emulated,
         is_first_emulated: false,
         killed_by: None,
     };
@@ -79,6 +82,8 @@ struct Tracer<'a> {
     root: Option<Root>,
     /// The names that links were made for.
     names: HashSet<(usize, Vec<u8>)>,
+    /// Whether the first program that the first process executes is an emulator by itself.
+    starts_emulated: bool,
     is_first_emulated: bool,
     killed_by: Option<i32>,
 }
@@ -302,7 +307,7 @@ impl Tracer<'_> {
             _ => false,
         };
         if pid == self.first {
-            self.is_first_emulated = emulated;
+            self.is_first_emulated = emulated || std::mem::take(&mut self.starts_emulated);
         }
         ptrace::go_on(pid, 0)
     }
