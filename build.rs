@@ -13,6 +13,8 @@ fn main() {
         .expect("`targets/` can be read")
         .map(|entry| entry.expect("`targets/` can be read").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        // The pins of emulators are no target; `src/emulator/pins.rs` has them.
+        .filter(|path| !path.ends_with("emulators.toml"))
         .collect();
     files.sort();
     let mut list = String::from("&[\n");
@@ -24,4 +26,26 @@ fn main() {
     }
     list.push_str("]\n");
     fs::write(Path::new(&out).join("targets.rs"), list).expect("OUT_DIR can be written");
+    probes(&root, &out);
+}
+
+/// Lists the guest programs that `emulator verify` runs.
+fn probes(root: &str, out: &str) {
+    let folder = Path::new(root).join("src/emulator/probes");
+    println!("cargo::rerun-if-changed={}", folder.display());
+    let mut files: Vec<_> = fs::read_dir(&folder)
+        .expect("`src/emulator/probes/` can be read")
+        .map(|entry| entry.expect("`src/emulator/probes/` can be read").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "elf"))
+        .collect();
+    files.sort();
+    let mut list = String::from("&[\n");
+    for file in &files {
+        println!("cargo::rerun-if-changed={}", file.display());
+        let guest = file.file_stem().expect("a file has a name").to_string_lossy();
+        writeln!(list, "    ({guest:?}, include_bytes!({:?})),", file.display().to_string())
+            .expect("writing to a string");
+    }
+    list.push_str("]\n");
+    fs::write(Path::new(out).join("probes.rs"), list).expect("OUT_DIR can be written");
 }

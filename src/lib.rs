@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`cli`] | one file a verb: its arguments, the call, its output |
 //! | [`bundle`] | programs and their emulator become an image |
+//! | [`doctor`] | what this machine can do and lacks, and why one thing does not start |
 //! | [`sandbox`] | namespaces, mounts, the built-in runner |
 //! | [`image`] | OCI layouts and docker archives |
 //! | [`layer`] | applying and writing tar layers |
@@ -16,14 +17,17 @@
 //! | [`tree`] | read-only views of files: directories and tar streams |
 //! | [`elf`] | what a binary says of itself |
 //! | [`target`] | the catalogue of machines |
+//! | `gzip` | reading gzip streams |
 //! | [`progress`] | how long work reports to whoever started it |
 
 pub mod binfmt;
 pub mod bundle;
 pub mod cli;
 pub mod debian;
+pub mod doctor;
 pub mod elf;
 pub mod emulator;
+mod gzip;
 pub mod image;
 pub mod layer;
 pub mod progress;

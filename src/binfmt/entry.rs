@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Serialize, Serializer};
 
 use super::Flags;
+use super::rule::{DELIMITERS, escaped};
 use crate::target::Magic;
 
 /// What an entry's file says. Nothing in it is believed to be well formed: newer kernels may say more, and names and
@@ -130,6 +131,35 @@ impl Entry {
         let head = &head[..head.len().min(Magic::SEEN)];
         let bytes = head.iter().copied().chain(std::iter::repeat(0)).skip(*offset);
         magic.iter().zip(mask).zip(bytes).all(|((magic, mask), byte)| (byte ^ magic) & mask == 0)
+    }
+
+    /// What is written to register such an entry again, whatever tool it came from. `None` where its kind is not understood, or
+    /// no character is left to part the fields with.
+    #[must_use]
+    pub fn line(&self) -> Option<Vec<u8>> {
+        let (kind, offset, magic, mask): (&[u8], _, _, _) = match &self.kind {
+            Kind::Magic { offset, magic, mask } => {
+                // As our own rules leave it out.
+                let offset = if *offset == 0 { String::new() } else { offset.to_string() };
+                (b"M", offset, escaped(magic).into_bytes(), escaped(mask))
+            }
+            Kind::Extension { extension } => {
+                (b"E", String::new(), extension.as_bytes().to_vec(), String::new())
+            }
+            Kind::Unknown => return None,
+        };
+        let (name, interpreter) = (self.name.as_bytes(), self.interpreter.as_os_str().as_bytes());
+        let flags = self.flags.to_string();
+        let fields = [name, kind, offset.as_bytes(), &magic, mask.as_bytes(), interpreter, flags.as_bytes()];
+        let delimiter = DELIMITERS
+            .iter()
+            .find(|byte| ![name, &magic, interpreter].iter().any(|field| field.contains(byte)))?;
+        let mut line = Vec::new();
+        for field in fields {
+            line.push(*delimiter);
+            line.extend_from_slice(field);
+        }
+        (!name.is_empty() && !interpreter.is_empty()).then_some(line)
     }
 
     /// Whether this entry takes every file that `other` takes.
@@ -295,6 +325,18 @@ mod tests {
         let far = Entry::parse("a", format!("offset {}\nmagic 00\n", usize::MAX).as_bytes());
         assert!(!far.matches(&[]));
         assert!(Entry::parse("a", b"offset zz\nmagic 7f").other.contains(&"magic 7f".into()));
+    }
+
+    #[test]
+    fn an_entry_gives_the_line_that_makes_it() {
+        let line = |text: &[u8]| Entry::parse("a", text).line().map(|line| String::from_utf8(line).unwrap());
+        let text = b"enabled\ninterpreter /q\nflags: POCF\noffset 2\nmagic 0aff\nmask fff0\n";
+        assert_eq!(line(text).unwrap(), ":a:M:2:\\x0a\\xff:\\xff\\xf0:/q:POCF");
+        assert_eq!(line(b"interpreter /q:x\noffset 0\nmagic 0a\n").unwrap(), ",a,M,,\\x0a,\\xff,/q:x,");
+        assert_eq!(line(b"interpreter /j\nflags: Z\nextension .jar\n").unwrap(), ":a:E::jar::/j:Z");
+        assert_eq!(line(b"interpreter /j\n"), None);
+        assert_eq!(line(b"extension .jar\n"), None);
+        assert_eq!(line(b"interpreter /:,|%@=+~^\nextension .jar\n"), None);
     }
 
     #[test]

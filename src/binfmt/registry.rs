@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::entry::hex;
-use super::{Entry, Kind, Rule};
+use super::{Entry, Kind, Rule, RuleError};
 
 /// The kernel's registry did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +81,54 @@ pub enum BinfmtError {
         #[source]
         source: io::Error,
     },
+    /// An entry has the name, and is not ours to change.
+    #[error("`{}` has a handler called `{name}` that is not polyarch's", registry.display())]
+    Foreign {
+        /// The entry.
+        name: String,
+        /// Where.
+        registry: PathBuf,
+    },
+    /// A file has the name, and is not ours to change.
+    #[error("`{}` is there and was not written by polyarch", path.display())]
+    ForeignFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file beside the registry cannot be read or written.
+    #[error("keeping the handler in `{}`", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The registry cannot be mounted.
+    #[error("mounting binfmt_misc at `{}`", registry.display())]
+    Mount {
+        /// Where.
+        registry: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel does not let an entry go.
+    #[error("removing the handler `{}`", path.display())]
+    Remove {
+        /// The entry.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The rule is not one to be registered on this machine.
+    #[error("the rule is refused")]
+    Rule {
+        /// Why.
+        #[source]
+        source: RuleError,
+    },
     /// The registry is there and cannot be read.
     #[error("reading the registry's `{}`", path.display())]
     Survey {
@@ -113,18 +161,36 @@ impl BinfmtError {
                 Some(format!("as root: `mount -t binfmt_misc binfmt_misc {}`", registry.display()))
             }
             Self::NotPermitted { .. } => Some(
-                "the host's rules are root's; an ordinary user can have rules in a user namespace, as \
-                 `polyarch run` does"
+                "the host's handlers are root's; as an ordinary user, `polyarch binfmt exec` runs a command with private ones"
                     .into(),
             ),
             Self::Exists { name, registry } => {
                 Some(format!("as root, to remove it: `echo -1 > {}`", registry.join(name).display()))
+            }
+            Self::Foreign { .. } => Some(
+                "`polyarch binfmt status` shows it; `--name-prefix` gives the handlers of polyarch other names".into(),
+            ),
+            Self::ForeignFile { .. } => {
+                Some("`--name-prefix` gives the handlers of polyarch, and so their files, other names".into())
+            }
+            Self::Mount { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Some(
+                "mounting it is root's; as an ordinary user, `polyarch binfmt exec` runs a command with private handlers"
+                    .into(),
+            ),
+            Self::Mount { .. } => {
+                Some("the kernel must have it, built in or as a module: `modprobe binfmt_misc` as root".into())
+            }
+            Self::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("persistent handlers are root's".into())
             }
             Self::Interpreter { .. } => Some("the interpreter must be an executable file".into()),
             Self::Refused { .. }
             | Self::Write { .. }
             | Self::ReadBack { .. }
             | Self::Survey { .. }
+            | Self::File { .. }
+            | Self::Remove { .. }
+            | Self::Rule { .. }
             | Self::Differs { .. } => None,
         }
     }
@@ -191,7 +257,7 @@ fn read(path: &Path) -> Result<Entry, BinfmtError> {
 }
 
 /// Whether the kernel holds what was asked for.
-fn compare(entry: &Entry, rule: &Rule) -> Result<(), BinfmtError> {
+pub(super) fn compare(entry: &Entry, rule: &Rule) -> Result<(), BinfmtError> {
     let mut flags = rule.flags();
     // The kernel says both of `C`.
     flags.open_binary |= flags.credentials;

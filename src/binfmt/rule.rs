@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 use crate::target::{Guest, Magic};
 
 /// Offset plus magic must stay below it.
-const MAGIC_END: usize = 128;
+pub(super) const MAGIC_END: usize = 128;
 /// A shorter magic ends before `e_machine` and takes the programs of all machines.
 const MAGIC_LEAST: usize = 20;
 /// The longest interpreter, in bytes.
 const INTERPRETER_MOST: usize = 127;
 /// The longest registration, in bytes.
-const LINE_MOST: usize = 1920;
+pub(super) const LINE_MOST: usize = 1920;
 /// The longest name of a file, which an entry is.
 const NAME_MOST: usize = 255;
 /// What may stand between the fields: none is part of an escape, a flag, or begins a comment in a
 /// `binfmt.d` file.
-const DELIMITERS: &[u8] = b":,|%@=+~^";
+pub(super) const DELIMITERS: &[u8] = b":,|%@=+~^";
 
 /// A registration that the kernel would take, and that tells one machine's programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,14 @@ pub enum RuleError {
         /// Bytes of the mask.
         mask: usize,
     },
+    /// A text is no registration of a rule.
+    #[error("`{line}` registers no rule: {reason}")]
+    Text {
+        /// Its beginning.
+        line: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// The registration is longer than the kernel reads.
     #[error("the rule `{name}` takes {found} bytes, and the kernel reads {LINE_MOST}")]
     Line {
@@ -103,6 +111,9 @@ impl RuleError {
             }
             Self::Magic { .. } => {
                 Some("`polyarch target show linux/arm64` shows a rule that is right".into())
+            }
+            Self::Text { .. } => {
+                Some("`polyarch binfmt export --format binfmt.d` writes lines that are right".into())
             }
             Self::Line { .. } => Some("use a shorter name or interpreter".into()),
             Self::HostProgram { .. } => {
@@ -280,7 +291,7 @@ fn wrong_interpreter(path: &Path) -> Option<&'static str> {
     }
 }
 
-fn escaped(bytes: &[u8]) -> String {
+pub(super) fn escaped(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     let mut text = String::with_capacity(bytes.len() * 4);
     for byte in bytes {

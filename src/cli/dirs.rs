@@ -22,8 +22,15 @@ pub(super) fn cache() -> Result<PathBuf, Told> {
     })
 }
 
+/// `$XDG_CONFIG_HOME/polyarch`, else `~/.config/polyarch`: what the user has set.
+pub(super) fn config() -> Option<PathBuf> {
+    absolute("XDG_CONFIG_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".config")))
+        .map(|config| config.join("polyarch"))
+}
+
 /// `$POLYARCH_DATA_DIR`, else `$XDG_DATA_HOME/polyarch/store`, else `~/.local/share/polyarch/store`: the store of images.
-fn store() -> Option<PathBuf> {
+pub(super) fn store() -> Option<PathBuf> {
     absolute("POLYARCH_DATA_DIR")
         .or_else(|| absolute("XDG_DATA_HOME").map(|data| data.join("polyarch/store")))
         .or_else(|| absolute("HOME").map(|home| home.join(".local/share/polyarch/store")))

@@ -7,12 +7,16 @@ use std::process::ExitCode;
 pub(super) enum ExitStatus {
     /// 0: done, or nothing found.
     Success,
+    /// 1: a check or a comparison found something.
+    Found,
     /// 2: wrong usage, bad input or a failure.
     Failure,
     /// What a program that we ran ended with: its own status, or 128 plus the signal's number.
     External(u8),
 }
 
+/// A check or a comparison found something.
+const FOUND: u8 = 1;
 /// Wrong usage, bad input or a failure.
 pub(super) const FAILURE: u8 = 2;
 /// `run` and `binfmt exec`: polyarch itself failed, or was called wrongly, before the program started.
@@ -26,6 +30,7 @@ impl From<ExitStatus> for ExitCode {
     fn from(status: ExitStatus) -> Self {
         Self::from(match status {
             ExitStatus::Success => 0,
+            ExitStatus::Found => FOUND,
             ExitStatus::Failure => FAILURE,
             ExitStatus::External(status) => status,
         })

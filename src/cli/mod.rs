@@ -2,9 +2,11 @@
 //!
 //! Nothing imports this room. It alone prints, reads the environment and knows exit statuses.
 
+mod binfmt;
 mod bundle;
 mod copy;
 mod dirs;
+mod doctor;
 mod emulator;
 mod exit;
 mod format;
@@ -51,7 +53,9 @@ enum Command {
     Image(image::Args),
     Index(index::Args),
     Emulator(emulator::Args),
+    Binfmt(binfmt::Args),
     Target(target::Args),
+    Doctor(doctor::Args),
 }
 
 impl Command {
@@ -60,11 +64,13 @@ impl Command {
             Self::Inspect(args) => args.execute(printer),
             Self::Target(args) => args.execute(printer),
             Self::Emulator(args) => args.execute(printer),
+            Self::Binfmt(args) => args.execute(printer),
             Self::Bundle(args) => args.execute(printer),
             Self::Run(args) => args.execute(printer),
             Self::Copy(args) => args.execute(printer),
             Self::Image(args) => args.execute(printer),
             Self::Index(args) => args.execute(printer),
+            Self::Doctor(args) => args.execute(printer),
         }
     }
 
@@ -72,6 +78,7 @@ impl Command {
     fn failure_status(&self) -> u8 {
         match self {
             Self::Run(_) => exit::RUN_FAILURE,
+            Self::Binfmt(args) if args.runs_a_program() => exit::RUN_FAILURE,
             _ => exit::FAILURE,
         }
     }

@@ -8,14 +8,14 @@ use std::process::ExitCode;
 use super::exit;
 use super::printer::{ERROR, HINT, line};
 use super::table::shown;
-use crate::binfmt::{BinfmtError, RuleError};
+use crate::binfmt::{BinfmtError, ExportError, RuleError};
 use crate::bundle::BundleError;
 use crate::debian::DebianError;
 use crate::elf::ElfError;
 use crate::emulator::EmulatorError;
 use crate::image::{ImageError, ReferenceError, RegistryError};
 use crate::layer::LayerError;
-use crate::sandbox::SandboxError;
+use crate::sandbox::{ExecError, SandboxError};
 use crate::target::{PlatformError, TargetError};
 use crate::tree::TreeError;
 
@@ -40,6 +40,9 @@ pub(super) fn report(err: &anyhow::Error, failure: u8) -> ExitCode {
         if let Some(err) = cause.downcast_ref::<SandboxError>() {
             status = run_status(err);
         }
+        if let Some(err) = cause.downcast_ref::<ExecError>() {
+            status = exec_status(err);
+        }
         for hint in hints(cause) {
             line(format_args!("{HINT}hint{HINT:#}: {hint}"));
         }
@@ -53,6 +56,16 @@ fn run_status(err: &SandboxError) -> u8 {
         SandboxError::NotFound { .. } | SandboxError::Interpreter { .. } => exit::NOT_FOUND,
         SandboxError::NotExecutable { .. } => exit::NOT_EXECUTABLE,
         SandboxError::Interrupted { signal } => u8::try_from(128 + signal).unwrap_or(exit::RUN_FAILURE),
+        _ => exit::RUN_FAILURE,
+    }
+}
+
+/// What a command that could not be run with its own handlers gives: as docker.
+fn exec_status(err: &ExecError) -> u8 {
+    match err {
+        ExecError::NotFound { .. } | ExecError::Interpreter { .. } => exit::NOT_FOUND,
+        ExecError::NotExecutable { .. } => exit::NOT_EXECUTABLE,
+        ExecError::Interrupted { signal } => u8::try_from(128 + signal).unwrap_or(exit::RUN_FAILURE),
         _ => exit::RUN_FAILURE,
     }
 }
@@ -75,6 +88,11 @@ pub(super) fn print_hints(err: &(dyn Error + 'static)) {
             line(format_args!("{HINT}hint{HINT:#}: {hint}"));
         }
     }
+}
+
+/// Prints what to do about something that is no error of ours.
+pub(super) fn hint(message: &str) {
+    line(format_args!("{HINT}hint{HINT:#}: {message}"));
 }
 
 fn is_broken_pipe(err: &(dyn Error + 'static)) -> bool {
@@ -100,6 +118,8 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
         DebianError,
         ElfError,
         EmulatorError,
+        ExecError,
+        ExportError,
         ImageError,
         LayerError,
         PlatformError,

@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::dirs;
 use super::exit::ExitStatus;
 use super::printer::Printer;
 use super::registry::RegistryArgs;
+use super::{dirs, doctor};
 use crate::emulator::{self, Options};
 use crate::image::{Image, ImageRef};
 use crate::layer::{LayerError, Limits, Unpacker};
@@ -109,10 +109,27 @@ impl Args {
                 None => err,
             });
         }
+        let platform = image.platform();
         // What is unpacked needs the image no more; the store may be pruned.
         drop(image);
+<<<<<<< HEAD
         let container = Container { folder, process, hostname, handlers, emulation: self.emulation.map(Emulation::from) };
         Ok(ExitStatus::External(container.run(&signals, &printer)?))
+=======
+        let container = Container { folder, process, hostname, handlers };
+        match container.run(&signals, &printer) {
+            Ok(status) => Ok(ExitStatus::External(status)),
+            Err(err) => {
+                if let SandboxError::NotFound { .. }
+                | SandboxError::NotExecutable { .. }
+                | SandboxError::Interpreter { .. } = err
+                {
+                    doctor::why(&container.folder.root(), &container.process, &platform);
+                }
+                Err(err.into())
+            }
+        }
+>>>>>>> main
     }
 }
 

@@ -5,13 +5,17 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use super::DebianError;
 use super::index::Compression;
+use super::{DebianError, Package, Sha256};
 
 /// The most that a `data.tar` may unpack to, in bytes.
 const LIMIT: u64 = 16 << 30;
+
+/// The most of a control file that is read, in bytes.
+const CONTROL_LIMIT: u64 = 1 << 20;
 
 /// A package has three members, and seldom a few more whose names begin with `_`.
 const MEMBERS: usize = 16;
@@ -19,13 +23,13 @@ const MEMBERS: usize = 16;
 /// A package file.
 pub struct Deb {
     path: PathBuf,
-    control: Member,
-    data: Member,
+    control: Part,
+    data: Part,
 }
 
 /// One member of the archive.
 #[derive(Debug, Clone, Copy)]
-struct Member {
+struct Part {
     offset: u64,
     size: u64,
     compression: Compression,
@@ -81,7 +85,7 @@ impl Deb {
                             .into_iter()
                             .find(|known| known.ending() == ending)
                             .ok_or_else(|| wrong("it is compressed in a way that is not known"))?;
-                    *place = Some(Member { offset, size, compression });
+                    *place = Some(Part { offset, size, compression });
                 }
             }
             // Members begin at even offsets.
@@ -130,31 +134,95 @@ impl Deb {
         out: &mut dyn Write,
         limit: u64,
     ) -> Result<(&'a str, u64), DebianError> {
+        let mut found = None;
+        self.visit(&mut |file| {
+            let Some(name) = names.iter().find(|name| **name == file.name()) else {
+                return Ok(ControlFlow::Continue(()));
+            };
+            found = Some((*name, file.write_to(out, limit)?));
+            Ok(ControlFlow::Break(()))
+        })?;
+        found.ok_or_else(|| DebianError::NoMember { path: self.path.clone(), name: names.join("` or `") })
+    }
+
+    /// Hands every regular file that it installs to `visit`, in the package's order, until that has enough.
+    /// Files whose names are no UTF-8 are passed over.
+    ///
+    /// # Errors
+    /// Those of `visit`; [`DebianError::Read`] where the package cannot be read.
+    pub fn visit(
+        &self,
+        visit: &mut dyn FnMut(&mut Member<'_>) -> Result<ControlFlow<()>, DebianError>,
+    ) -> Result<(), DebianError> {
         let read = |source| DebianError::Read { path: self.path.clone(), source };
         let mut entries = self.data()?;
         for entry in entries.entries().map_err(read)? {
-            let entry = entry.map_err(read)?;
+            let mut entry = entry.map_err(read)?;
             let path = entry.path_bytes();
-            let path = path.strip_prefix(b"./").unwrap_or(&path);
-            let name = names.iter().find(|name| name.as_bytes() == path);
-            let Some(name) = name.filter(|_| entry.header().entry_type().is_file()) else { continue };
-            let size = entry.size();
-            if size > limit {
-                let name = (*name).to_owned();
-                return Err(DebianError::MemberSize { path: self.path.clone(), name, limit });
+            let Ok(name) = std::str::from_utf8(path.strip_prefix(b"./").unwrap_or(&path)) else { continue };
+            let name = name.to_owned();
+            if !entry.header().entry_type().is_file() {
+                continue;
             }
-            let count = copy(entry, out, &self.path, name)?;
-            // The end of a tar stream that breaks off looks like the end of its entry.
-            return if count == size {
-                Ok((name, count))
-            } else {
-                Err(read(io::ErrorKind::UnexpectedEof.into()))
-            };
+            let size = entry.size();
+            let mut member = Member { deb: &self.path, name, size, reader: &mut entry };
+            if visit(&mut member)?.is_break() {
+                break;
+            }
         }
-        Err(DebianError::NoMember { path: self.path.clone(), name: names.join("` or `") })
+        Ok(())
     }
 
-    fn entries(&self, member: Member) -> Result<Entries, DebianError> {
+    /// The package as its own control file tells it. Its digest is what the file has: nothing vouches for it.
+    ///
+    /// # Errors
+    /// [`DebianError::Deb`] where it has no right control file; [`DebianError::Read`].
+    pub fn package(&self) -> Result<Package, DebianError> {
+        let read = |source| DebianError::Read { path: self.path.clone(), source };
+        let wrong = |reason| DebianError::Deb { path: self.path.clone(), reason };
+        let text = self.control_file("control")?.ok_or_else(|| wrong("it has no control file"))?;
+        let file = File::open(&self.path).map_err(read)?;
+        let size = file.metadata().map_err(read)?.len();
+        let sha256 = Sha256::read(file).map_err(read)?;
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        Package::of_control(&text, &name, size, sha256).map_err(wrong)
+    }
+
+    /// The names of the regular files that it installs, such as `usr/bin/hostname`: by its list of checksums, which
+    /// is far shorter than they are, else by themselves.
+    ///
+    /// # Errors
+    /// [`DebianError::Read`].
+    pub fn names(&self) -> Result<Vec<String>, DebianError> {
+        if let Some(list) = self.control_file("md5sums")? {
+            // `d41d8cd98f00b204e9800998ecf8427e  usr/bin/hostname`.
+            let name = |line: &str| line.split_once("  ").map(|(_, name)| name.to_owned());
+            return Ok(list.lines().filter_map(name).collect());
+        }
+        let mut names = Vec::new();
+        self.visit(&mut |file| {
+            names.push(file.name().to_owned());
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(names)
+    }
+
+    /// A text beside the control file; `None` where there is none.
+    fn control_file(&self, name: &str) -> Result<Option<String>, DebianError> {
+        let read = |source| DebianError::Read { path: self.path.clone(), source };
+        for entry in self.control()?.entries().map_err(read)? {
+            let entry = entry.map_err(read)?;
+            let path = entry.path_bytes();
+            if path.strip_prefix(b"./").unwrap_or(&path) == name.as_bytes() {
+                let mut text = String::new();
+                entry.take(CONTROL_LIMIT).read_to_string(&mut text).map_err(read)?;
+                return Ok(Some(text));
+            }
+        }
+        Ok(None)
+    }
+
+    fn entries(&self, member: Part) -> Result<Entries, DebianError> {
         let open = || {
             let mut file = File::open(&self.path)?;
             file.seek(SeekFrom::Start(member.offset))?;
@@ -162,6 +230,44 @@ impl Deb {
             io::Result::Ok(tar::Archive::new(Box::new(reader.take(LIMIT)) as Box<dyn Read + Send>))
         };
         open().map_err(|source| DebianError::Read { path: self.path.clone(), source })
+    }
+}
+
+/// One regular file in a package.
+pub struct Member<'a> {
+    deb: &'a Path,
+    name: String,
+    size: u64,
+    reader: &'a mut dyn Read,
+}
+
+impl fmt::Debug for Member<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member").field("name", &self.name).field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+impl Member<'_> {
+    /// Its path from the root, such as `usr/bin/hostname`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Writes what is in it to `out`, if that is no more than `limit` bytes, and gives its size.
+    ///
+    /// # Errors
+    /// [`DebianError::MemberSize`] where it is too large; others where it cannot be read or written.
+    pub fn write_to(&mut self, out: &mut dyn Write, limit: u64) -> Result<u64, DebianError> {
+        if self.size > limit {
+            return Err(DebianError::MemberSize { path: self.deb.into(), name: self.name.clone(), limit });
+        }
+        let count = copy(&mut self.reader, out, self.deb, &self.name)?;
+        // The end of a tar stream that breaks off looks like the end of its entry.
+        if count == self.size {
+            return Ok(count);
+        }
+        Err(DebianError::Read { path: self.deb.into(), source: io::ErrorKind::UnexpectedEof.into() })
     }
 }
 
@@ -243,6 +349,8 @@ mod tests {
         assert!(matches!(deb.extract("usr/bin/tool", &mut out, 6), Err(DebianError::MemberSize { .. })));
         assert!(matches!(deb.extract("usr/bin/none", &mut out, 9), Err(DebianError::NoMember { .. })));
         assert_eq!(deb.control().unwrap().entries().unwrap().count(), 1);
+        // Without a list of checksums.
+        assert_eq!(deb.names().unwrap(), ["usr/bin/tool"]);
     }
 
     #[test]

@@ -286,6 +286,16 @@ impl fmt::Display for ReleaseFault {
 }
 
 impl DebianError {
+    /// Whether a mirror was asked and has no such file.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => matches!(status, 404 | 410),
+            Self::Read { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::control::{self, Paragraphs};
 use super::{DebianError, Sha256, Version};
+use crate::gzip::GzipReader;
 
 /// The most that an index may unpack to where its list does not say, in bytes; Debian's largest is about 50 MB.
 const LIMIT: u64 = 1 << 30;
@@ -37,7 +38,7 @@ impl Compression {
     pub(super) fn reader(self, reader: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
             Self::None => Box::new(reader),
-            Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(reader)),
+            Self::Gzip => Box::new(GzipReader::new(io::BufReader::with_capacity(128 << 10, reader))),
             Self::Xz => {
                 let reader = io::BufReader::with_capacity(128 << 10, reader);
                 Box::new(lzma_rust2::XzReader::new_mem_limit(reader, true, MEMORY_KIB))
@@ -83,10 +84,43 @@ pub struct Package {
 }
 
 impl Package {
+    /// A package of which only this is known: no field of its description is.
+    #[must_use]
+    pub fn new(
+        name: &str,
+        version: &str,
+        architecture: &str,
+        filename: &str,
+        size: u64,
+        sha256: Sha256,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            version: Version::new(version),
+            architecture: architecture.into(),
+            filename: filename.into(),
+            size,
+            sha256,
+            stanza: String::new(),
+        }
+    }
+
     /// The value of any field of its description, such as `Depends`; its continuation lines are included.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&str> {
         control::field(&self.stanza, name)
+    }
+
+    /// A package by the control file in it, and the file that it is in.
+    pub(super) fn of_control(
+        control: &str,
+        filename: &str,
+        size: u64,
+        sha256: Sha256,
+    ) -> Result<Self, &'static str> {
+        let stanza =
+            format!("{}\nFilename: {filename}\nSize: {size}\nSHA256: {sha256}\n", control.trim_end());
+        Self::parse(stanza.as_bytes())
     }
 
     fn parse(stanza: &[u8]) -> Result<Self, &'static str> {

@@ -12,6 +12,10 @@ use crate::progress::Progress;
 /// a mirror.
 pub const SNAPSHOT: &str = "http://snapshot.debian.org/archive/debian/20261101T000000Z/";
 
+/// Debian's dated snapshot archive: beneath it is a folder for each time, such as `20261101T000000Z`, which is a
+/// mirror as of then. Any time leads to the snapshot before it.
+pub const SNAPSHOTS: &str = "http://snapshot.debian.org/archive/debian";
+
 /// How long a server may keep silent.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -117,6 +121,27 @@ impl Mirror {
         match &self.place {
             Place::Http { base, .. } => base.clone(),
             Place::Folder(path) => path.display().to_string(),
+        }
+    }
+
+    /// What is in a folder of it, as a mirror of its own.
+    #[must_use]
+    pub fn beneath(&self, folder: &str) -> Self {
+        let place = match &self.place {
+            Place::Http { base, agent } => {
+                Place::Http { base: format!("{base}/{folder}"), agent: agent.clone() }
+            }
+            Place::Folder(path) => Place::Folder(path.join(folder)),
+        };
+        Self { place }
+    }
+
+    /// The folder that it is; `None` for a server.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Folder(path) => Some(path),
+            Place::Http { .. } => None,
         }
     }
 

@@ -21,11 +21,11 @@ mod transfer;
 mod version;
 
 pub use apt::{Apt, Proxy};
-pub use deb::{Deb, Entries};
+pub use deb::{Deb, Entries, Member};
 pub use digest::{Sha256, Sha256Error};
 pub use error::{DebianError, ReleaseFault, SignatureFault};
 pub use gpgv::Keyring;
 pub use index::{Index, Package, Packages};
-pub use mirror::{Mirror, Options, SNAPSHOT};
-pub use release::Release;
+pub use mirror::{Mirror, Options, SNAPSHOT, SNAPSHOTS};
+pub use release::{Release, timestamp};
 pub use version::{Version, compare};

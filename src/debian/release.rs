@@ -193,12 +193,48 @@ pub(super) fn moment(
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
+/// A time from 1970 on as the dated archive writes it: `20261101T000000Z`.
+#[must_use]
+pub fn timestamp(time: SystemTime) -> String {
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, clock) = (seconds / 86_400, seconds % 86_400);
+    // The inverse of `moment`: years that begin in March, counted in eras of 400.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let date = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = if month < 10 { (year, month + 3) } else { (year + 1, month - 9) };
+    let year = era * 400 + year;
+    format!("{year:04}{month:02}{date:02}T{:02}{:02}{:02}Z", clock / 3600, clock / 60 % 60, clock % 60)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn seconds(text: &str) -> Option<u64> {
         Some(date(text)?.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs())
+    }
+
+    #[test]
+    fn timestamps_are_the_dates_of_times() {
+        for (seconds, text) in [
+            (1_783_764_997, "20260711T101637Z"),
+            (0, "19700101T000000Z"),
+            (1_709_251_199, "20240229T235959Z"),
+        ] {
+            assert_eq!(timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        }
+        // Every day until 2400 is the one that it is read as.
+        for day in 0..157_000 {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(day * 86_400 + 3661);
+            let text = timestamp(time);
+            let part = |from: usize, to: usize| text[from..to].parse().unwrap();
+            let read = moment(part(0, 4), part(4, 6), part(6, 8), [part(9, 11), part(11, 13), part(13, 15)]);
+            assert_eq!(read, Some(time), "{text}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use goblin::elf::dynamic::{
     DF_1_PIE, DT_DEBUG, DT_FLAGS_1, DT_NEEDED, DT_NULL, DT_RPATH, DT_RUNPATH, DT_SONAME, DT_STRSZ, DT_STRTAB,
-    DT_VERNEED, DT_VERNEEDNUM,
+    DT_VERDEF, DT_VERDEFNUM, DT_VERNEED, DT_VERNEEDNUM,
 };
 use goblin::elf::program_header::PT_DYNAMIC;
 use goblin::elf::section_header::SHT_DYNAMIC;
@@ -36,6 +36,8 @@ pub(super) struct Dynamic {
     pub(super) has_debug: bool,
     /// (library, versions of its symbols that are needed).
     pub(super) versions: Vec<(String, Vec<String>)>,
+    /// Versions of its own symbols.
+    pub(super) provided: Vec<String>,
 }
 
 impl Dynamic {
@@ -115,6 +117,13 @@ pub(super) fn read(layout: &mut Layout, file: &mut Reader<'_>) -> Result<Option<
         match offset {
             Some(offset) => dynamic.versions = versions(layout, file, &mut strings, offset, count)?,
             None => layout.problem(format!("the needed versions ({address:#x}) lie in no segment")),
+        }
+    }
+    if let (Some(address), Some(count)) = (value(DT_VERDEF), value(DT_VERDEFNUM)) {
+        let offset = if layout.segments.is_empty() { Some(address) } else { layout.offset_of(address) };
+        match offset {
+            Some(offset) => dynamic.provided = provided(layout, file, &mut strings, offset, count)?,
+            None => layout.problem(format!("the versions ({address:#x}) lie in no segment")),
         }
     }
     Ok(Some(dynamic))
@@ -211,4 +220,31 @@ fn versions(
         offset = offset.saturating_add(next);
     }
     Ok(libraries)
+}
+
+/// Follows the chain of `Verdef` records. The first auxiliary of each is its name, the others are what it succeeds.
+fn provided(
+    layout: &mut Layout,
+    file: &mut Reader<'_>,
+    strings: &mut Strings,
+    mut offset: u64,
+    count: u64,
+) -> Result<Vec<String>, ElfError> {
+    let endian = layout.endian();
+    let mut names = Vec::new();
+    for _ in 0..count.min(MOST_NAMES as u64) {
+        let Some(record) = layout.bytes(file, "a version", offset, 20)? else { break };
+        let field = |at| record.pread_with::<u32>(at, endian).map_or(0, u64::from);
+        let (first, next) = (field(12), field(16));
+        let at = offset.saturating_add(first);
+        let Some(record) = layout.bytes(file, "a version's name", at, 8)? else { break };
+        let name = record.pread_with::<u32>(0, endian).map_or(0, u64::from);
+        let Some(name) = strings.get(layout, file, name)? else { break };
+        names.push(name);
+        if next == 0 {
+            break;
+        }
+        offset = offset.saturating_add(next);
+    }
+    Ok(names)
 }

@@ -81,6 +81,9 @@ pub struct Identity {
     /// The versions of symbols that are needed, by library.
     #[serde(skip)]
     pub versions: Vec<(String, Vec<String>)>,
+    /// The versions of its own symbols, of a library that has any.
+    #[serde(skip)]
+    pub provided: Vec<String>,
 }
 
 /// A platform of which not everything may be known.
@@ -172,6 +175,7 @@ impl Identity {
             problems: layout.problems,
             alignment,
             versions: dynamic.versions,
+            provided: dynamic.provided,
         };
         identity.place();
         Ok(identity)

@@ -86,6 +86,19 @@ impl<'a> Reader<'a> {
         self.len == 0
     }
 
+    /// The first bytes, `most` of them where there are as many.
+    ///
+    /// # Errors
+    /// Where the operating system cannot read them.
+    pub(crate) fn head(&mut self, most: usize) -> io::Result<Vec<u8>> {
+        match self.bytes(0, self.len.min(most as u64)) {
+            Ok(bytes) => Ok(bytes.into_owned()),
+            Err(ReadError::Io(err)) => Err(err),
+            // The file was cut short meanwhile.
+            Err(ReadError::Beyond | ReadError::TooLarge) => Ok(Vec::new()),
+        }
+    }
+
     /// The `len` bytes at `offset`.
     pub(super) fn bytes(&mut self, offset: u64, len: u64) -> Result<Cow<'_, [u8]>, ReadError> {
         let end = offset.checked_add(len).ok_or(ReadError::Beyond)?;

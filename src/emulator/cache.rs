@@ -20,7 +20,10 @@ use crate::target::{Guest, Platform, Target};
 const FORM: u32 = 1;
 
 /// What the names of folders begin with that are being made.
-const BEGUN: &str = ".new-";
+pub(super) const BEGUN: &str = ".new-";
+
+/// What is locked in a folder.
+pub(super) const LOCK: &str = ".lock";
 
 /// The largest `emulator.json` that is read, in bytes.
 const DESCRIPTION_LIMIT: u64 = 64 << 10;
@@ -63,8 +66,17 @@ impl Description {
 
 /// The folder of all emulators for `guest` on `host`.
 pub(super) fn folder(cache: &Path, guest: &Guest, host: &Target) -> PathBuf {
-    let host = host.platform.to_string().replace('/', "-");
-    cache.join("emulators").join(host).join(&guest.name)
+    host_folder(cache, host).join(&guest.name)
+}
+
+/// The folder of all emulators for `host`, which is what is locked.
+pub(super) fn host_folder(cache: &Path, host: &Target) -> PathBuf {
+    emulators(cache).join(host.platform.to_string().replace('/', "-"))
+}
+
+/// The folder of all emulators.
+pub(super) fn emulators(cache: &Path) -> PathBuf {
+    cache.join("emulators")
 }
 
 /// The cached emulator for `guest` on `host`, verified: from `suite` where one is asked for, else of the
@@ -78,24 +90,8 @@ pub(super) fn find(
     host: &Target,
     suite: Option<&str>,
 ) -> Result<Option<Emulator>, EmulatorError> {
-    let folder = folder(cache, guest, host);
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(EmulatorError::Read { path: folder, source }),
-    };
-    let mut known = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|source| EmulatorError::Read { path: folder.clone(), source })?;
-        let Some(description) = describe(&entry.path())? else { continue };
-        let fits = description.guest == guest.name
-            && description.host == host.platform
-            && suite.is_none_or(|suite| suite == description.package.suite);
-        if fits {
-            known.push((description, entry.path()));
-        }
-    }
-    known.sort_by(|(a, _), (b, _)| debian::compare(&a.package.version, &b.package.version));
+    let mut known = known(cache, guest, host)?;
+    known.retain(|(description, _)| suite.is_none_or(|suite| suite == description.package.suite));
     let Some((description, folder)) = known.pop() else { return Ok(None) };
     let source = Source::Cache { package: description.package.clone() };
     let emulator = description.emulator(&folder, source);
@@ -110,6 +106,42 @@ pub(super) fn find(
         });
     }
     Ok(Some(emulator))
+}
+
+/// What is cached for `guest` on `host`, with the folders of it, the newest package last. Nothing is verified.
+pub(super) fn known(
+    cache: &Path,
+    guest: &Guest,
+    host: &Target,
+) -> Result<Vec<(Description, PathBuf)>, EmulatorError> {
+    let folder = folder(cache, guest, host);
+    let mut known = Vec::new();
+    for path in entries(&folder)? {
+        let Some(description) = describe(&path)? else { continue };
+        if description.guest == guest.name && description.host == host.platform {
+            known.push((description, path));
+        }
+    }
+    known.sort_by(|(a, _), (b, _)| debian::compare(&a.package.version, &b.package.version));
+    Ok(known)
+}
+
+/// What is in a folder, by name; nothing where there is none.
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, EmulatorError> {
+    let failed = |source| EmulatorError::Read { path: folder.into(), source };
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        Err(source) => return Err(failed(source)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        paths.push(entry.map_err(failed)?.path());
+    }
+    paths.sort();
+    Ok(paths)
 }
 
 /// Keeps the program in `new`, a folder of [`prepare`], and gives the emulator in its place. One that is there
@@ -140,13 +172,40 @@ pub(super) fn keep(
 
 /// The right to change what is in the folder, which one process has at a time.
 pub(super) fn lock(folder: &Path, progress: &dyn Progress) -> Result<File, EmulatorError> {
+    locked(folder, progress, "waiting for another process, which fetches the same emulator", |file, wait| {
+        if wait { file.lock() } else { file.try_lock().map_err(io::Error::from) }
+    })
+}
+
+/// The right to work in the cache while nobody removes anything from it.
+pub(super) fn share(cache: &Path, progress: &dyn Progress) -> Result<File, EmulatorError> {
+    let what = "waiting for another process, which prunes the cache";
+    locked(&emulators(cache), progress, what, |file, wait| {
+        if wait { file.lock_shared() } else { file.try_lock_shared().map_err(io::Error::from) }
+    })
+}
+
+/// The right to remove things from the cache, while nobody fetches anything.
+pub(super) fn alone(cache: &Path, progress: &dyn Progress) -> Result<File, EmulatorError> {
+    let what = "waiting for other processes, which fetch emulators";
+    locked(&emulators(cache), progress, what, |file, wait| {
+        if wait { file.lock() } else { file.try_lock().map_err(io::Error::from) }
+    })
+}
+
+fn locked(
+    folder: &Path,
+    progress: &dyn Progress,
+    what: &str,
+    take: impl Fn(&File, bool) -> io::Result<()>,
+) -> Result<File, EmulatorError> {
     fs::create_dir_all(folder).map_err(|source| EmulatorError::Write { path: folder.into(), source })?;
-    let path = folder.join(".lock");
+    let path = folder.join(LOCK);
     let open = || {
         let file = File::options().create(true).write(true).truncate(false).open(&path)?;
-        if file.try_lock().is_err() {
-            progress.note("waiting for another process, which fetches the same emulator");
-            file.lock()?;
+        if take(&file, false).is_err() {
+            progress.note(what);
+            take(&file, true)?;
         }
         io::Result::Ok(file)
     };
@@ -154,9 +213,10 @@ pub(super) fn lock(folder: &Path, progress: &dyn Progress) -> Result<File, Emula
 }
 
 /// A new folder in `folder` to make an emulator's in. What a process that was killed has left is removed.
-/// Only who has the [`lock`] may call it.
+/// Only who has the [`lock`] of the host's folder may call it.
 pub(super) fn prepare(folder: &Path) -> Result<TempDir, EmulatorError> {
     let begun = || {
+        fs::create_dir_all(folder)?;
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
             if entry.file_name().as_encoded_bytes().starts_with(BEGUN.as_bytes()) {
@@ -169,7 +229,7 @@ pub(super) fn prepare(folder: &Path) -> Result<TempDir, EmulatorError> {
 }
 
 /// The description in `folder`; `None` where there is none, or one that a later version wrote.
-fn describe(folder: &Path) -> Result<Option<Description>, EmulatorError> {
+pub(super) fn describe(folder: &Path) -> Result<Option<Description>, EmulatorError> {
     let path = folder.join("emulator.json");
     let size = match path.metadata() {
         Ok(metadata) => metadata.len(),

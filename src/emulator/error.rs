@@ -78,6 +78,76 @@ pub enum EmulatorError {
         /// Why not.
         refusal: Refusal,
     },
+    /// The package of a suite does not hold the emulator.
+    #[error("`{package}` {version} of Debian's `{suite}` holds no `qemu-{guest}` for {host}")]
+    NoGuest {
+        /// QEMU's name of the guest.
+        guest: String,
+        /// The platform it should run on.
+        host: Box<Platform>,
+        /// The suite.
+        suite: String,
+        /// The package.
+        package: String,
+        /// Its version.
+        version: String,
+    },
+    /// None of the package files of a folder is one that is pinned.
+    #[error("none of the {files} package files in `{}` is one that is pinned for {host}", folder.display())]
+    NotPinned {
+        /// The folder.
+        folder: PathBuf,
+        /// How many there are.
+        files: usize,
+        /// The platform it should run on.
+        host: Box<Platform>,
+        /// The names of the files that are pinned.
+        pinned: Vec<String>,
+    },
+    /// No package file of a folder holds emulators for a host, or none that can serve.
+    #[error("no package file in `{}` holds static emulators for {host}", folder.display())]
+    NoPackageFile {
+        /// The folder.
+        folder: PathBuf,
+        /// The platform it should run on.
+        host: Box<Platform>,
+    },
+    /// A file of pins is not right.
+    #[error("the pins in `{}` are not right: {fault}", path.display())]
+    Pins {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: PinFault,
+    },
+    /// There is no guest program of ours for a guest.
+    #[error("there is no test program for `{guest}`: Debian has no compiler that makes one")]
+    NoProbe {
+        /// QEMU's name of the guest.
+        guest: String,
+    },
+    /// An emulator could not be started.
+    #[error("starting `{}`", path.display())]
+    Start {
+        /// The program.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// An emulator's host is another machine, and there is no emulator for that machine here.
+    #[error("`qemu-{guest}` runs on {host}, whose own emulator `qemu-{needed}` is not here to run it")]
+    NoWay {
+        /// QEMU's name of the guest.
+        guest: String,
+        /// The emulator's host.
+        host: Box<Platform>,
+        /// QEMU's name of the host.
+        needed: String,
+        /// Why there is none.
+        #[source]
+        source: Box<EmulatorError>,
+    },
     /// Debian has never been released for the host.
     #[error("Debian has no emulators that run on {host}")]
     NoSuite {
@@ -90,6 +160,17 @@ pub enum EmulatorError {
         /// QEMU's name of the guest.
         guest: String,
         /// The platform it should run on.
+        host: Box<Platform>,
+        /// Why.
+        #[source]
+        source: Box<DebianError>,
+    },
+    /// What a suite's signed index names could not be pinned.
+    #[error("pinning the emulators for {host} of Debian's `{suite}`")]
+    Pinning {
+        /// The suite.
+        suite: String,
+        /// The platform they run on.
         host: Box<Platform>,
         /// Why.
         #[source]
@@ -150,6 +231,50 @@ pub enum Unfit {
     },
 }
 
+/// What is wrong with a file of pins.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PinFault {
+    /// It is no TOML, or other keys.
+    Form(Box<toml::de::Error>),
+    /// It is too long.
+    Size {
+        /// In bytes.
+        limit: u64,
+    },
+    /// A field of a pin has no value that it may have.
+    Field {
+        /// The pin's host.
+        architecture: String,
+        /// The pin's suite.
+        suite: String,
+        /// The field.
+        field: &'static str,
+    },
+    /// A host and suite are pinned twice.
+    Twice {
+        /// The host.
+        architecture: String,
+        /// The suite.
+        suite: String,
+    },
+}
+
+impl fmt::Display for PinFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Form(source) => f.write_str(source.to_string().trim_end()),
+            Self::Size { limit } => write!(f, "it is longer than {limit} bytes"),
+            Self::Field { architecture, suite, field } => {
+                write!(f, "`{field}` of the pin for {architecture} in {suite} has no right value")
+            }
+            Self::Twice { architecture, suite } => {
+                write!(f, "there are two pins for {architecture} in {suite}")
+            }
+        }
+    }
+}
+
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -200,11 +325,35 @@ impl EmulatorError {
             Self::Refused { .. } => {
                 "name an older suite with `--suite`, or give an emulator's path where one can be given".into()
             }
+            Self::NoGuest { .. } => {
+                "`polyarch emulator list` shows which suite has it; `--suite` names one".into()
+            }
+            Self::NotPinned { pinned, .. } => match pinned.split_first() {
+                Some((first, _)) => format!(
+                    "`{first}` is one that is; `--unpinned` takes a file of the folder without a digest to hold it against"
+                ),
+                None => "`--unpinned` takes a file of the folder without a digest to hold it against".into(),
+            },
+            Self::NoPackageFile { .. } => {
+                "it takes the package `qemu-user-static` or, from trixie on, `qemu-user`, of the host's architecture".into()
+            }
+            Self::Pins { path, .. } => {
+                format!("mend or remove `{}`; `polyarch emulator update` writes it anew", path.display())
+            }
+            Self::NoProbe { .. } => "`polyarch emulator verify --all` shows which guests have one".into(),
+            Self::NoWay { needed, .. } => {
+                format!("`polyarch emulator fetch --guest {needed}` fetches it for this machine")
+            }
+            Self::Start { .. } => return None,
+            Self::Pinning { source, .. } => return source.hint(),
             Self::NoSuite { .. } => "give an emulator's path where one can be given".into(),
             Self::Debian { guest, source, .. } => match &**source {
                 DebianError::NoMember { .. } => {
                     format!("this version of QEMU has no `qemu-{guest}`; name another suite with `--suite`")
                 }
+                source if source.is_missing() => {
+                "`polyarch emulator update` renews the pins; `--latest` takes what the archive has now".into()
+            }
                 source => return source.hint(),
             },
             Self::Read { .. } | Self::Write { .. } => return None,

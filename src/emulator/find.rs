@@ -113,6 +113,28 @@ pub(super) fn on_host(
     Ok(None)
 }
 
+/// All of the host's own programs that can serve, the one that is taken first.
+pub(super) fn all_on_host(guest: &Guest, host: &Target, search: &[PathBuf]) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    for candidate in candidates(guest, search) {
+        if let Ok(path) = candidate.canonicalize()
+            && !found.contains(&path)
+            && matches!(probe::check(&path, &host.elf), Ok(Ok(())))
+        {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Where the host's own emulators may be, the first first.
+fn candidates(guest: &Guest, search: &[PathBuf]) -> Vec<PathBuf> {
+    let name = &guest.name;
+    // Debian up to bookworm and Fedora, everyone else, and Debian's links for binfmt_misc.
+    let names = [format!("qemu-{name}-static"), format!("qemu-{name}"), format!("{name}-binfmt-P")];
+    names.iter().flat_map(|name| search.iter().map(move |folder| folder.join(name))).collect()
+}
+
 /// The emulator at `path`, which is known to fit, with its version and digest.
 fn described(guest: &Guest, host: &Target, path: PathBuf, source: Source) -> Result<Emulator, EmulatorError> {
     let sha256 = probe::sha256(&path)?;

@@ -1,24 +1,41 @@
 //! Emulators: static qemu-user programs, found where they are or fetched from Debian's archive.
 //!
 //! [`find`] looks, in this order, at the path that the user gave, at the cache, and at the host's own
-//! programs. [`fetch`] goes on to Debian's archive. An emulator counts only if it is an ELF program of the
+//! programs. [`fetch`] goes on to the package file that [`Pins`] name. An emulator counts only if it is an ELF program of the
 //! host it is meant for that needs no interpreter: only such a one can be carried into an image.
 
 mod cache;
 mod error;
 mod fetch;
 mod find;
+mod list;
+mod package;
+mod pins;
 mod probe;
+mod prune;
 mod rules;
+mod update;
+mod verify;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+<<<<<<< HEAD
 pub use error::{EmulatorError, Unfit};
 pub use fetch::{FetchOptions, fetch};
 pub use find::{Options, SEARCH, find, own};
+=======
+pub use error::{EmulatorError, PinFault, Unfit};
+pub use fetch::{FetchOptions, fetch, fetch_each, served};
+pub use find::{Options, SEARCH, find};
+pub use list::{Available, Cached, OnHost, Pair, Refused, hosts, list};
+pub use pins::{Pin, Pins};
+pub use prune::{Pruned, Reason, prune};
+>>>>>>> main
 pub use rules::Refusal;
+pub use update::{UpdateOptions, update};
+pub use verify::{CHECKS, Check, Outcome, Verified, has_probe, verify};
 
 use crate::target::Platform;
 

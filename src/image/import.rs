@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-use flate2::read::GzEncoder;
 use oci_spec::image::MediaType;
 use serde_json::{Map, Value, json};
 
@@ -12,7 +11,7 @@ use super::json::canonical;
 use super::write::{both, media_type, piped};
 use super::{Destination, ImageError, Raw, descriptor, parse, rfc3339};
 use crate::layer::metered::{Meter, Metered};
-use crate::layer::{Compression, Digest, DigestReader, FolderWriter, decompressed};
+use crate::layer::{Compression, Compressor, Digest, DigestReader, FolderWriter, LayerError, decompressed};
 use crate::progress::{Progress, Task};
 use crate::target::Platform;
 
@@ -146,7 +145,15 @@ fn put(
     if compression == Compression::None {
         destination.put_blob(&mut content, None)
     } else {
-        destination.put_blob(&mut GzEncoder::new(content, flate2::Compression::default()), None)
+        let (made, put) = piped(
+            |out| {
+                let mut compressor = Compressor::new(out, compression, None)?;
+                io::copy(&mut content, &mut compressor).map_err(|source| LayerError::Read { source })?;
+                compressor.finish().map(|(_, written)| written)
+            },
+            |mut packed| destination.put_blob(&mut packed, None),
+        );
+        both(made, put, 1).map(|(_, blob)| blob)
     }
 }
 

@@ -16,7 +16,8 @@ use crate::progress::Task;
 
 /// How many layers are copied at the same time, at most.
 const AT_ONCE: usize = 4;
-/// The same where they are compressed anew: one uses all cores already, two fill each other's pauses.
+/// The same where they are compressed anew on one or two cores: one layer uses all of them already, two fill each other's
+/// pauses. Where there are more, one is enough, and the memory stays the same.
 const COMPRESSED_AT_ONCE: usize = 2;
 
 /// What is to be done to a layer.
@@ -62,6 +63,7 @@ pub(super) fn copy_layers(
     let most = match change {
         _ if work.destination.abilities().plain_single => 1,
         Change::None => AT_ONCE,
+        Change::To { .. } if thread::available_parallelism().is_ok_and(|cores| cores.get() > 2) => 1,
         Change::To { .. } => COMPRESSED_AT_ONCE,
     };
     let threads = layers.len().min(most);

@@ -4,20 +4,18 @@ use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use flate2::{Compress, Crc, FlushCompress, Status};
+use libdeflater::CompressionLvl;
 
 use super::ahead::decompressed_ahead;
 use super::{Compression, DigestWriter, LayerError, Written};
 
 /// How much each piece of a gzip stream holds, in bytes. It decides the output, and may never depend on the machine.
-const PIECE: usize = 512 << 10;
-/// How far back a piece may refer into the one before it: deflate's window.
-const WINDOW: usize = 32 << 10;
+const PIECE: usize = 1 << 20;
 /// The most threads: more would need more memory than they are worth.
 const MOST_THREADS: usize = 4;
 /// How much a zstd worker takes at a time, in bytes; with the worker's count it decides the memory. It decides the
 /// output too.
-const ZSTD_JOB: u32 = 4 << 20;
+const ZSTD_JOB: u32 = 2 << 20;
 
 /// Compresses what is written to it, and digests it before and after.
 ///
@@ -30,7 +28,8 @@ pub struct Compressor<W: Write> {
 }
 
 enum Encoder<W: Write> {
-    None(DigestWriter<W>),
+    /// What goes in is what comes out, and is digested already.
+    None(W),
     Gzip(Box<Gzip<DigestWriter<W>>>),
     Zstd(zstd::Encoder<'static, DigestWriter<W>>),
 }
@@ -67,7 +66,6 @@ impl<W: Write> Compressor<W> {
     ) -> Result<Self, LayerError> {
         let failed = |source| LayerError::Write { path: String::new(), source };
         let threads = threads.clamp(1, MOST_THREADS);
-        let out = DigestWriter::new(out);
         let level = |default, range: std::ops::RangeInclusive<u32>| match level {
             None => Ok(default),
             Some(level) if range.contains(&level) => Ok(level),
@@ -76,11 +74,13 @@ impl<W: Write> Compressor<W> {
         let encoder = match compression {
             Compression::None => Encoder::None(out),
             Compression::Gzip => {
+                let out = DigestWriter::new(out);
                 Encoder::Gzip(Box::new(Gzip::new(out, level(6, 0..=9)?, threads).map_err(failed)?))
             }
             Compression::Zstd => {
                 let level = level(3, 1..=22)?;
-                let mut encoder = zstd::Encoder::new(out, level.cast_signed()).map_err(failed)?;
+                let mut encoder =
+                    zstd::Encoder::new(DigestWriter::new(out), level.cast_signed()).map_err(failed)?;
                 // Even a single core gets a worker: without any the output would be another one.
                 encoder.multithread(threads as u32).map_err(failed)?;
                 if level <= 15 {
@@ -102,7 +102,13 @@ impl<W: Write> Compressor<W> {
         let failed = |source| LayerError::Write { path: String::new(), source };
         let (encoder, diff_id, plain_size) = self.encoder.finish();
         let out = match encoder {
-            Encoder::None(out) => out,
+            Encoder::None(out) => {
+                let compression = Compression::None;
+                return Ok((
+                    out,
+                    Written { diff_id, plain_size, digest: diff_id, size: plain_size, compression },
+                ));
+            }
             Encoder::Gzip(gzip) => gzip.finish().map_err(failed)?,
             Encoder::Zstd(encoder) => encoder.finish().map_err(failed)?,
         };
@@ -167,17 +173,10 @@ pub fn recompress(
     compressor.finish().map(|(_, written)| written)
 }
 
-/// What a worker gets: what came before the piece, and the piece.
-struct Job {
-    /// The end of the piece before, which this one may refer to.
-    before: Vec<u8>,
-    piece: Vec<u8>,
-    is_last: bool,
-}
-
-/// One gzip member, its pieces compressed on several threads as pigz does it: each ends at a byte's edge.
+/// A gzip stream of many members, compressed on several threads.
 ///
-/// Source: RFC 1951 and 1952.
+/// Each member holds [`PIECE`] bytes. Readers take members for one stream (RFC 1952, section 2.2); eStargz images rest on
+/// the same. libdeflate makes whole members only, and is three times as fast as zlib at the same size.
 struct Gzip<W: Write> {
     out: W,
     workers: Vec<Worker>,
@@ -185,12 +184,10 @@ struct Gzip<W: Write> {
     given: usize,
     taken: usize,
     piece: Vec<u8>,
-    before: Vec<u8>,
-    crc: Crc,
 }
 
 struct Worker {
-    jobs: SyncSender<Job>,
+    jobs: SyncSender<Vec<u8>>,
     results: Receiver<io::Result<Vec<u8>>>,
     thread: JoinHandle<()>,
 }
@@ -199,13 +196,13 @@ struct Worker {
 const WAITING: usize = 2;
 
 impl Worker {
-    fn start(level: u32) -> io::Result<Self> {
-        let (jobs, receiver) = sync_channel::<Job>(WAITING);
+    fn start(level: CompressionLvl) -> io::Result<Self> {
+        let (jobs, receiver) = sync_channel::<Vec<u8>>(WAITING);
         let (sender, results) = sync_channel(WAITING);
         let thread = std::thread::Builder::new().name("gzip".into()).spawn(move || {
-            let mut deflate = Compress::new(flate2::Compression::new(level), false);
-            for job in receiver {
-                if sender.send(deflated(&mut deflate, &job)).is_err() {
+            let mut compressor = libdeflater::Compressor::new(level);
+            for piece in receiver {
+                if sender.send(member(&mut compressor, &piece)).is_err() {
                     return;
                 }
             }
@@ -214,44 +211,20 @@ impl Worker {
     }
 }
 
-fn deflated(deflate: &mut Compress, job: &Job) -> io::Result<Vec<u8>> {
-    deflate.reset();
-    if !job.before.is_empty() {
-        deflate.set_dictionary(&job.before)?;
-    }
-    let flush = if job.is_last { FlushCompress::Finish } else { FlushCompress::Sync };
-    let mut out = Vec::with_capacity(job.piece.len() / 2 + 1024);
-    loop {
-        let from = deflate.total_in() as usize;
-        let status = deflate.compress_vec(job.piece.get(from..).unwrap_or_default(), &mut out, flush)?;
-        // A flush is complete once room was left over.
-        let is_done = if job.is_last { status == Status::StreamEnd } else { out.len() < out.capacity() };
-        if is_done && deflate.total_in() as usize == job.piece.len() {
-            return Ok(out);
-        }
-        out.reserve(64 << 10);
-    }
+/// `piece` as a member, with neither a name nor a time.
+fn member(compressor: &mut libdeflater::Compressor, piece: &[u8]) -> io::Result<Vec<u8>> {
+    let mut out = vec![0; compressor.gzip_compress_bound(piece.len())];
+    let size = compressor.gzip_compress(piece, &mut out).map_err(io::Error::other)?;
+    out.truncate(size);
+    Ok(out)
 }
 
 impl<W: Write> Gzip<W> {
-    fn new(mut out: W, level: u32, threads: usize) -> io::Result<Self> {
-        // Neither a name nor a time; as zlib does, the byte for the level at its ends; the system is not told.
-        let extra = match level {
-            9 => 2,
-            0 | 1 => 4,
-            _ => 0,
-        };
-        out.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, extra, 255])?;
+    fn new(out: W, level: u32, threads: usize) -> io::Result<Self> {
+        let level = CompressionLvl::new(level.cast_signed())
+            .map_err(|_| io::Error::other(format!("libdeflate has no level {level}")))?;
         let workers = (0..threads).map(|_| Worker::start(level)).collect::<io::Result<_>>()?;
-        Ok(Self {
-            out,
-            workers,
-            given: 0,
-            taken: 0,
-            piece: Vec::with_capacity(PIECE),
-            before: Vec::new(),
-            crc: Crc::new(),
-        })
+        Ok(Self { out, workers, given: 0, taken: 0, piece: Vec::with_capacity(PIECE) })
     }
 
     fn take(&mut self) -> io::Result<()> {
@@ -262,27 +235,25 @@ impl<W: Write> Gzip<W> {
         self.out.write_all(&bytes)
     }
 
-    fn give(&mut self, is_last: bool) -> io::Result<()> {
+    fn give(&mut self) -> io::Result<()> {
         if self.given - self.taken >= self.workers.len() * WAITING {
             self.take()?;
         }
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(if is_last { 0 } else { PIECE }));
-        let before = piece[piece.len().saturating_sub(WINDOW)..].to_vec();
-        let job = Job { before: std::mem::replace(&mut self.before, before), piece, is_last };
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
         let worker = &self.workers[self.given % self.workers.len()];
-        worker.jobs.send(job).map_err(|_| io::Error::other("a compressing thread ended early"))?;
+        worker.jobs.send(piece).map_err(|_| io::Error::other("a compressing thread ended early"))?;
         self.given += 1;
         Ok(())
     }
 
     fn finish(mut self) -> io::Result<W> {
-        self.give(true)?;
+        // A stream has at least one member.
+        if !self.piece.is_empty() || self.given == 0 {
+            self.give()?;
+        }
         while self.taken < self.given {
             self.take()?;
         }
-        self.out.write_all(&self.crc.sum().to_le_bytes())?;
-        // The length is stored modulo 2^32.
-        self.out.write_all(&self.crc.amount().to_le_bytes())?;
         self.out.flush()?;
         for Worker { jobs, results, thread } in self.workers {
             drop((jobs, results));
@@ -294,13 +265,11 @@ impl<W: Write> Gzip<W> {
 
 impl<W: Write> Write for Gzip<W> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        // A full piece waits for the next byte: only then is it known not to be the last.
-        if self.piece.len() == PIECE {
-            self.give(false)?;
-        }
         let count = buffer.len().min(PIECE - self.piece.len());
-        self.crc.update(&buffer[..count]);
         self.piece.extend_from_slice(&buffer[..count]);
+        if self.piece.len() == PIECE {
+            self.give()?;
+        }
         Ok(count)
     }
 

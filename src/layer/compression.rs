@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
+use crate::gzip::GzipReader;
+
 /// How a stream is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -41,7 +43,7 @@ pub fn decompressed<'a>(inner: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>>
     let mut inner = BufReader::with_capacity(1 << 16, inner);
     Ok(match Compression::of(inner.fill_buf()?) {
         Compression::None => Box::new(inner),
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(inner)),
+        Compression::Gzip => Box::new(GzipReader::new(inner)),
         Compression::Zstd => Box::new(zstd::Decoder::with_buffer(inner)?),
     })
 }

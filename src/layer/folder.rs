@@ -7,14 +7,17 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use tar::{EntryType, Header};
 
+use super::header::put_record;
 use super::{Digest, DigestWriter, LayerError};
 
 /// Writes a folder as a tar stream that depends on nothing but the files: in the order of their names, without the names of
 /// owners, and with no time later than a given one. What an ordinary user owns is root's.
 ///
-/// Extended attributes and sockets are left out.
+/// Of extended attributes those are kept that [`Unpacker`](super::Unpacker) gives back: `user.*`, capabilities and POSIX access lists. Sockets are
+/// left out.
 #[derive(Debug, Clone, Copy)]
 pub struct FolderWriter {
     /// The latest time of a file, in seconds since 1970.
@@ -83,6 +86,7 @@ impl FolderWriter {
                 }
                 linked.insert((meta.dev(), meta.ino()), name.into());
             }
+            attributes(builder, path, name, &header)?;
             header.set_size(meta.len());
             let content = Exact { inner: File::open(path)?, left: meta.len() };
             return builder.append_data(&mut header, name, content);
@@ -95,6 +99,7 @@ impl FolderWriter {
         } else {
             return Ok(());
         };
+        attributes(builder, path, name, &header)?;
         header.set_entry_type(kind);
         builder.append_data(&mut header, name, io::empty())
     }
@@ -110,6 +115,60 @@ impl FolderWriter {
         header.set_size(0);
         header
     }
+}
+
+/// The most that the kernel gives of a file's attributes: their names, and one's value. Source: linux/limits.h.
+const ATTRIBUTE_MOST: usize = 64 << 10;
+
+/// Writes a pax header with the extended attributes of the file at `path`, which is no link, if it has any.
+fn attributes<W: Write>(
+    builder: &mut tar::Builder<W>,
+    path: &Path,
+    name: &Path,
+    like: &Header,
+) -> io::Result<()> {
+    let mut names = Vec::with_capacity(ATTRIBUTE_MOST);
+    match rustix::fs::llistxattr(path, rustix::buffer::spare_capacity(&mut names)) {
+        Ok(_) => {}
+        // A file system that knows none.
+        Err(Errno::NOTSUP) => return Ok(()),
+        Err(errno) => return Err(errno.into()),
+    }
+    let mut names: Vec<&[u8]> = names.split(|byte| *byte == 0).filter(|name| is_kept(name)).collect();
+    names.sort_unstable();
+    let mut records = Vec::new();
+    for attribute in names {
+        let mut value = Vec::with_capacity(ATTRIBUTE_MOST);
+        match rustix::fs::lgetxattr(path, attribute, rustix::buffer::spare_capacity(&mut value)) {
+            Ok(_) => {}
+            // Taken away in between.
+            Err(Errno::NODATA) => continue,
+            Err(errno) => return Err(errno.into()),
+        }
+        put_record(&mut records, &[b"SCHILY.xattr.", attribute].concat(), &value);
+    }
+    if records.is_empty() {
+        return Ok(());
+    }
+    let mut header = Header::new_gnu();
+    let base = name.file_name().unwrap_or_default().as_encoded_bytes();
+    let own = [b"PaxHeaders/", &base[..base.len().min(80)]].concat();
+    header.as_mut_bytes()[..own.len()].copy_from_slice(&own);
+    header.set_entry_type(EntryType::XHeader);
+    header.set_mode(0o644);
+    header.set_mtime(like.mtime()?);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_size(records.len() as u64);
+    header.set_cksum();
+    builder.append(&header, records.as_slice())
+}
+
+/// Whether an attribute means on another machine what it means here.
+fn is_kept(attribute: &[u8]) -> bool {
+    attribute.starts_with(b"user.") && !attribute.starts_with(b"user.overlay.")
+        || [&b"security.capability"[..], b"system.posix_acl_access", b"system.posix_acl_default"]
+            .contains(&attribute)
 }
 
 /// What is in `folder`, the last first, each with its name in the layer.

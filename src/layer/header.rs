@@ -74,6 +74,19 @@ pub(super) fn number(field: &[u8]) -> Option<i64> {
     })
 }
 
+/// A pax record: its own length in decimal, key, value. The length counts itself.
+pub(super) fn put_record(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    let rest = key.len() + value.len() + 3;
+    let mut len = rest + 1;
+    while len != rest + len.to_string().len() {
+        len = rest + len.to_string().len();
+    }
+    records.extend_from_slice(len.to_string().as_bytes());
+    for piece in [b" ", key, b"=", value, b"\n"] {
+        records.extend_from_slice(piece);
+    }
+}
+
 /// What was said before an entry's own header.
 #[derive(Debug, Default)]
 pub(super) struct Extensions {

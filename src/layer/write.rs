@@ -4,10 +4,9 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use flate2::write::GzEncoder;
 use tar::{EntryType, Header};
 
-use super::{Compression, Digest, DigestWriter, LayerError};
+use super::{Compression, Compressor, Digest, LayerError};
 
 /// What a file of a layer holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,38 +70,20 @@ impl LayerWriter {
     /// # Errors
     /// [`LayerError::Write`].
     pub fn write<W: Write>(&self, files: &[LayerFile], out: W) -> Result<(W, Written), LayerError> {
-        let end = |source| LayerError::Write { path: String::new(), source };
-        let out = DigestWriter::new(out);
-        let compression = self.compression;
-        let (out, diff_id, plain_size) = match compression {
-            Compression::None => self.tar(files, out)?,
-            Compression::Gzip => {
-                let (encoder, diff_id, size) =
-                    self.tar(files, GzEncoder::new(out, flate2::Compression::default()))?;
-                (encoder.finish().map_err(end)?, diff_id, size)
-            }
-            Compression::Zstd => {
-                let encoder = zstd::Encoder::new(out, zstd::DEFAULT_COMPRESSION_LEVEL).map_err(end)?;
-                let (encoder, diff_id, size) = self.tar(files, encoder)?;
-                (encoder.finish().map_err(end)?, diff_id, size)
-            }
-        };
-        let (out, digest, size) = out.finish();
-        Ok((out, Written { diff_id, plain_size, digest, size, compression }))
+        let compressor = Compressor::new(out, self.compression, None)?;
+        self.tar(files, compressor)?.finish()
     }
 
-    fn tar<W: Write>(&self, files: &[LayerFile], out: W) -> Result<(W, Digest, u64), LayerError> {
+    fn tar<W: Write>(&self, files: &[LayerFile], out: W) -> Result<W, LayerError> {
         let mut files: Vec<&LayerFile> = files.iter().collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        let mut builder = tar::Builder::new(DigestWriter::new(io::BufWriter::with_capacity(1 << 16, out)));
+        let mut builder = tar::Builder::new(io::BufWriter::with_capacity(1 << 16, out));
         for file in files {
             self.file(&mut builder, file)
                 .map_err(|source| LayerError::Write { path: file.path.clone(), source })?;
         }
         let end = |source| LayerError::Write { path: String::new(), source };
-        let (out, digest, size) = builder.into_inner().map_err(end)?.finish();
-        let out = out.into_inner().map_err(|err| end(err.into_error()))?;
-        Ok((out, digest, size))
+        builder.into_inner().map_err(end)?.into_inner().map_err(|err| end(err.into_error()))
     }
 
     fn file<W: Write>(&self, builder: &mut tar::Builder<W>, file: &LayerFile) -> io::Result<()> {

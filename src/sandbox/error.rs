@@ -140,12 +140,7 @@ impl SandboxError {
             Self::NotFound { .. } => {
                 "give a program as an argument after the image, or another with `--entrypoint`".into()
             }
-            Self::NotExecutable { source, .. }
-                if source.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) =>
-            {
-                "it is for another CPU, or a script without `#!`; `polyarch inspect` says which".into()
-            }
-            Self::NotExecutable { .. } => "it must be a file, and one that may be executed: `chmod +x` it before the image is made".into(),
+            Self::NotExecutable { source, .. } => cannot_execute_hint(source),
             Self::Interpreter { .. } => "`polyarch inspect` of the program shows what it needs".into(),
             Self::NoProgram => "give one after the image, as in `polyarch run IMAGE PROGRAM`".into(),
             Self::User { .. } => {
@@ -160,6 +155,7 @@ impl SandboxError {
     }
 }
 
+<<<<<<< HEAD
 /// Looks for what stands in the way of tracing.
 fn trace_hint() -> String {
     let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
@@ -167,11 +163,20 @@ fn trace_hint() -> String {
         "`kernel.yama.ptrace_scope` is 3, which no program can undo before the machine starts anew".into()
     } else {
         "inside another container, start that one with `--cap-add SYS_PTRACE --security-opt seccomp=unconfined`".into()
+=======
+/// What to do about a program that the kernel refuses.
+pub(super) fn cannot_execute_hint(source: &io::Error) -> String {
+    if source.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) {
+        "it is for another CPU, or a script without `#!`; `polyarch inspect` says which".into()
+    } else {
+        "it must be a file, and one that may be executed: `chmod +x` it (before an image is made of it)"
+            .into()
+>>>>>>> main
     }
 }
 
 /// Looks for the switch that stands in the way.
-fn user_namespace_hint() -> String {
+pub(super) fn user_namespace_hint() -> String {
     let says = |file: &str, value: &str| std::fs::read_to_string(file).is_ok_and(|text| text.trim() == value);
     if says("/proc/sys/kernel/unprivileged_userns_clone", "0") {
         "let users make them: `sysctl kernel.unprivileged_userns_clone=1` as root".into()

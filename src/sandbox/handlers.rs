@@ -79,7 +79,7 @@ fn known<'a>(catalogue: &'a Catalogue, name: &str) -> Option<&'a Guest> {
     catalogue.guests().iter().find(|guest| guest.name == name)
 }
 
-fn handler(guest: &Guest, emulator: Emulator) -> Handler {
+pub(super) fn handler(guest: &Guest, emulator: Emulator) -> Handler {
     Handler {
         guest: guest.name.clone(),
         magic: guest.binfmt.magic.clone(),

@@ -11,8 +11,10 @@ use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::process::Command;
 
 use rustix::io::FdFlags;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::plan::{Message, Plan};
+use super::plan::Message;
 
 /// First argument of the process that makes the namespaces.
 pub(super) const OUTER: &str = "\u{1}sandbox-outer";
@@ -31,7 +33,7 @@ pub(super) struct Handoff {
 
 impl Handoff {
     /// Makes the file in memory and the way back for `plan`.
-    pub(super) fn new(plan: &Plan, lifeline: OwnedFd) -> io::Result<(Self, PipeReader)> {
+    pub(super) fn new(plan: &impl Serialize, lifeline: OwnedFd) -> io::Result<(Self, PipeReader)> {
         let mut file =
             File::from(rustix::fs::memfd_create("polyarch-plan", rustix::fs::MemfdFlags::CLOEXEC)?);
         serde_json::to_writer(&mut file, plan)?;
@@ -50,7 +52,7 @@ impl Handoff {
     }
 
     /// The plan.
-    pub(super) fn plan(&mut self) -> io::Result<Plan> {
+    pub(super) fn plan<T: DeserializeOwned>(&mut self) -> io::Result<T> {
         self.plan.rewind()?;
         let mut text = Vec::new();
         self.plan.read_to_end(&mut text)?;

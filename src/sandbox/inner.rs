@@ -23,7 +23,7 @@ const BINFMT_MISC: &str = "/proc/sys/fs/binfmt_misc";
 
 /// Makes the container's inside and becomes its program. Returns only where that fails.
 pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
-    let plan = handoff.plan().map_err(Step::Handoff.io("the plan"))?;
+    let plan: Plan = handoff.plan().map_err(Step::Handoff.io("the plan"))?;
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the container"))?;
     let way = Way::hear(&handoff.lifeline).map_err(Step::Start.io("the container"))?;
     // Its own mounts: a new root for one process of a mount namespace is one for all, and the outer process
@@ -88,26 +88,20 @@ fn register(plan: &Plan, emulators: &[Option<OwnedFd>]) -> Result<(), Failure> {
 
 /// The registry's errors say which file and why; the supervisor gets the text and the system's reason.
 fn register_one(handler: &Handler, interpreter: PathBuf) -> Result<(), Failure> {
-    let failed = |err: &dyn std::error::Error| {
-        let mut cause = err.source();
-        let errno = loop {
-            match cause {
-                None => break Errno::INVAL,
-                Some(err) => {
-                    match err.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) {
-                        Some(errno) => break Errno::from_raw_os_error(errno),
-                        None => cause = err.source(),
-                    }
-                }
-            }
-        };
-        Step::Register.on(format!("{}: {err}", handler.guest))(errno)
-    };
+    let failed =
+        |err: &dyn std::error::Error| Step::Register.on(format!("{}: {err}", handler.guest))(reason(err));
     let flags = Flags { preserve_argv0: true, fix_binary: true, ..Flags::default() };
     let name = format!("qemu-{}", handler.guest);
     let magic = Magic { magic: handler.magic.clone(), mask: handler.mask.clone() };
     let rule = Rule::new(name, magic, interpreter, flags);
     binfmt::register(Path::new(BINFMT_MISC), &rule.map_err(|err| failed(&err))?).map_err(|err| failed(&err))
+}
+
+/// The system's reason among the causes of `err`.
+pub(super) fn reason(err: &dyn std::error::Error) -> Errno {
+    let causes = std::iter::successors(err.source(), |cause| cause.source());
+    let mut system = causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>()?.raw_os_error());
+    system.next().map_or(Errno::INVAL, Errno::from_raw_os_error)
 }
 
 /// Goes to the working directory, made where it is missing as docker does.

@@ -11,10 +11,12 @@
 //! filter but the tracer's.
 
 mod error;
+mod exec;
 mod folder;
 mod handlers;
 mod handoff;
 mod identity;
+mod ids;
 mod inner;
 mod lifeline;
 mod mounts;
@@ -22,6 +24,7 @@ mod namespaces;
 mod outer;
 mod place;
 mod plan;
+pub mod probe;
 mod process;
 mod procfs;
 mod program;
@@ -31,11 +34,14 @@ mod trace;
 mod way;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 pub use error::SandboxError;
+pub use exec::{Exec, ExecError, Registration};
 pub use folder::Folder;
 pub use handlers::Handlers;
+pub use ids::{Extent, Ids, Shortage};
 pub use plan::{Emulator, Handler, Process};
 pub use process::Overrides;
 pub use runner::Container;
@@ -53,23 +59,27 @@ const FAILED: u8 = 125;
 #[must_use]
 pub fn enter(args: &[OsString]) -> Option<ExitCode> {
     let role = args.get(1)?;
-    let inner = role == handoff::INNER;
-    if !inner && role != handoff::OUTER {
-        return None;
+    if role == probe::PROBE || role == probe::PROBE_INNER {
+        let answer = probe::run(role == probe::PROBE_INNER, args.get(2..).unwrap_or_default());
+        // Nobody hears it whose reader has ended.
+        let told = answer.is_some_and(|answer| std::io::stdout().write_all(answer.as_bytes()).is_ok());
+        return Some(ExitCode::from(if told { 0 } else { FAILED }));
     }
+    let part: fn(&mut handoff::Handoff) -> Result<u8, plan::Failure> = match role.to_str()? {
+        handoff::OUTER => outer::run,
+        handoff::INNER => |handoff| match inner::run(handoff)? {},
+        exec::OUTER => exec::run_outer,
+        exec::INNER => |handoff| match exec::run_inner(handoff)? {},
+        _ => return None,
+    };
     let Some(mut handoff) = handoff::Handoff::take(args.get(2..).unwrap_or_default()) else {
         return Some(ExitCode::from(FAILED));
     };
-    let failure = if inner {
-        match inner::run(&mut handoff) {
-            Err(failure) => failure,
+    match part(&mut handoff) {
+        Ok(status) => Some(ExitCode::from(status)),
+        Err(failure) => {
+            handoff.tell(&plan::Message::Failed(failure));
+            Some(ExitCode::from(FAILED))
         }
-    } else {
-        match outer::run(&mut handoff) {
-            Ok(status) => return Some(ExitCode::from(status)),
-            Err(failure) => failure,
-        }
-    };
-    handoff.tell(&plan::Message::Failed(failure));
-    Some(ExitCode::from(FAILED))
+    }
 }

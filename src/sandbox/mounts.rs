@@ -3,7 +3,6 @@
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::plan::{Failure, Step};
+use crate::tree;
 
 /// Paths that a container does not see. Source: docker's default (moby, `oci/defaults.go`).
 const MASKED: &[&str] = &[
@@ -115,42 +115,12 @@ fn mount_point(root: &Path, name: &str) -> Result<PathBuf, Failure> {
 fn mount_sys(target: &Path) -> Result<(), Failure> {
     // Recursively, for mounts that came from outside cannot be parted from what lies under them.
     rustix::mount::mount_bind_recursive("/sys", target).map_err(Step::Mount.on("/sys"))?;
-    let table = fs::read("/proc/self/mountinfo").map_err(Step::Mount.io("/sys"))?;
-    for mount in mounts_under(&table, target) {
-        remount_bind(&mount, MountFlags::RDONLY | PLAIN).map_err(Step::Mount.on(&mount))?;
-    }
-    Ok(())
-}
-
-/// The mount points at and under `folder`, from a table as proc_pid_mountinfo(5) describes it.
-fn mounts_under(table: &[u8], folder: &Path) -> Vec<PathBuf> {
-    table
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
-        .map(unescape)
-        .filter(|point| point.starts_with(folder))
-        .collect()
-}
-
-/// `\040` and its like, which stand for blanks and backslashes in the table.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, after)) = rest.split_first() {
-        let code = after
-            .get(..3)
-            .filter(|_| *first == b'\\')
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        if let Some(code) = code {
-            bytes.push(code);
-            rest = &after[3..];
-        } else {
-            bytes.push(*first);
-            rest = after;
+    for mount in tree::mounts().map_err(Step::Mount.io("/sys"))? {
+        if mount.point.starts_with(target) {
+            remount_bind(&mount.point, MountFlags::RDONLY | PLAIN).map_err(Step::Mount.on(&mount.point))?;
         }
     }
-    PathBuf::from(std::ffi::OsStr::from_bytes(&bytes))
+    Ok(())
 }
 
 fn mount_dev(dev: &Path) -> Result<(), Failure> {
@@ -201,20 +171,5 @@ fn mask(path: &Path) -> Result<(), Errno> {
         Ok(there) if there.is_dir() => tmpfs(path, MountFlags::RDONLY | PLAIN, c"size=0,mode=755"),
         Ok(_) => rustix::mount::mount_bind("/dev/null", path),
         Err(_) => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mount_points_are_found_by_whole_names() {
-        let table = b"22 27 0:21 / /r/sys rw - sysfs sysfs rw\n23 27 0:22 / /r/system rw - x x rw\n\
-            24 22 0:3 / /r/sys/fs/a\\040b rw - x x rw\n";
-        assert_eq!(
-            mounts_under(table, Path::new("/r/sys")),
-            [PathBuf::from("/r/sys"), PathBuf::from("/r/sys/fs/a b")]
-        );
     }
 }

@@ -27,7 +27,7 @@ const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// Makes the container and gives the status it ended with.
 pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
-    let plan = handoff.plan().map_err(Step::Handoff.io("the plan"))?;
+    let plan: Plan = handoff.plan().map_err(Step::Handoff.io("the plan"))?;
     // A terminal's signals reach this process too. It takes no notice; the supervisor decides. Handlers,
     // unlike ignoring, do not pass on to the program.
     for signal in signals::FORWARDED {

@@ -75,6 +75,8 @@ pub(super) struct Plan {
 /// What the processes inside tell the supervisor, one JSON value a line.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Message {
+    /// The user namespace exists, and waits to be given its ids.
+    Unshared,
     /// The container's first process exists; its process id as the supervisor sees it.
     Started { pid: i32 },
     /// The user may want to know.

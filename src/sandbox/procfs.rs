@@ -57,6 +57,12 @@ impl SignalSets {
     }
 }
 
+/// Tells which signals this process ignores.
+pub(super) fn ignored_signals() -> impl Fn(i32) -> bool {
+    let sets = SignalSets::parse(&fs::read_to_string("/proc/self/status").unwrap_or_default());
+    move |signal| u32::try_from(signal).is_ok_and(|signal| sets.ignored & bit(signal) != 0)
+}
+
 /// Whether the process neither catches, ignores nor blocks `signal`. The kernel discards such a signal for
 /// the first process of a container, where any other would end.
 pub(super) fn takes_default(pid: Pid, signal: i32) -> bool {

@@ -22,6 +22,15 @@ const PASSWD_LIMIT: u64 = 1 << 20;
 
 /// Becomes the program. Returns only the reason why it could not.
 pub(super) fn execute(process: &Process) -> Failure {
+    let mut env = process.env.clone();
+    if variable(process, "HOME").is_none() {
+        env.push(("HOME".into(), home()));
+    }
+    execute_as_is(process, &env)
+}
+
+/// Becomes the program, with the environment `env` and nothing added. Returns only the reason why it could not.
+pub(super) fn execute_as_is(process: &Process, env: &[(OsString, OsString)]) -> Failure {
     let Some(name) = process.args.first() else {
         return Step::Find.on("")(Errno::NOENT);
     };
@@ -30,11 +39,7 @@ pub(super) fn execute(process: &Process) -> Failure {
         Ok(path) => path,
         Err(errno) => return Step::Find.on(name)(errno),
     };
-    let mut env = process.env.clone();
-    if variable(process, "HOME").is_none() {
-        env.push(("HOME".into(), home()));
-    }
-    let err = execve(&path, &process.args, &env);
+    let err = execve(&path, &process.args, env);
     let interpreter_is_missing = err.kind() == io::ErrorKind::NotFound && path.exists();
     let step = if interpreter_is_missing { Step::Interpreter } else { Step::Execute };
     step.io(&path)(err)

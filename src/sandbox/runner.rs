@@ -34,8 +34,8 @@ impl Container {
     /// processes inside, so its `main` must call [`super::enter`] before all else.
     ///
     /// # Errors
-    /// [`SandboxError`] where the container could not be started. The root file system is gone in any case.
-    pub fn run(self, signals: &Signals, progress: &dyn Progress) -> Result<u8, SandboxError> {
+    /// [`SandboxError`] where the container could not be started. The root file system stays until the container is dropped.
+    pub fn run(&self, signals: &Signals, progress: &dyn Progress) -> Result<u8, SandboxError> {
         let start = |source| SandboxError::Start { source };
         let interrupted = || match signals.interrupted() {
             Some(signal) => Err(SandboxError::Interrupted { signal }),
@@ -46,9 +46,9 @@ impl Container {
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
             folder: self.folder.path().into(),
-            hostname: self.hostname,
-            process: self.process,
-            handlers: self.handlers.list,
+            hostname: self.hostname.clone(),
+            process: self.process.clone(),
+            handlers: self.handlers.list.clone(),
             handlers_needed: self.handlers.needed,
             emulated: self.handlers.emulated,
             emulation: self.emulation,
@@ -71,6 +71,7 @@ impl Container {
                         signals.pass_on_to(pid, outer);
                     }
                 }
+                Message::Unshared => {}
                 Message::Note { text } => progress.note(&text),
                 Message::Failed(reason) => failure = Some(reason),
             }

@@ -41,6 +41,8 @@ struct State {
 struct Target {
     pid: Pid,
     fd: OwnedFd,
+    /// Whether it is the first process of a process id namespace, for which the kernel discards signals.
+    is_first: bool,
 }
 
 impl Signals {
@@ -49,7 +51,10 @@ impl Signals {
     /// # Errors
     /// Where the system grants no handler or thread.
     pub fn catch() -> io::Result<Self> {
-        let mut signals = SignalsInfo::<WithOrigin>::new(FORWARDED)?;
+        // What is ignored, as by nohup, stays so for the program: a handler would not pass on.
+        let ignored = procfs::ignored_signals();
+        let caught = FORWARDED.iter().filter(|signal| !ignored(**signal));
+        let mut signals = SignalsInfo::<WithOrigin>::new(caught)?;
         let handle = signals.handle();
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
@@ -69,17 +74,29 @@ impl Signals {
         locked(&self.state).deadly
     }
 
-    /// Passes signals on to the process `pid`, a child of `parent`, from now on.
+    /// Passes signals on to the process `pid`, a child of `parent` and the first process of a container, from now on.
     pub(super) fn pass_on_to(&self, pid: Pid, parent: Pid) {
+        self.pass_on(pid, parent, true);
+    }
+
+    /// Passes signals on to the process `pid`, a child of `parent`, from now on.
+    pub(super) fn pass_on_as_they_are(&self, pid: Pid, parent: Pid) {
+        self.pass_on(pid, parent, false);
+    }
+
+    fn pass_on(&self, pid: Pid, parent: Pid, is_first: bool) {
         let Ok(fd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
         // The process may have ended and its number be another's by now.
         if procfs::parent(pid) != Some(parent) {
             return;
         }
         let mut state = locked(&self.state);
-        let target = Target { pid, fd };
-        if state.deadly.is_some() {
-            target.send(Signal::KILL);
+        let target = Target { pid, fd, is_first };
+        // The kernel would discard any other for a first process that has not begun its program.
+        match state.deadly.and_then(Signal::from_named_raw) {
+            Some(_) if is_first => target.send(Signal::KILL),
+            Some(signal) => target.send(signal),
+            None => {}
         }
         state.target = Some(target);
     }
@@ -102,7 +119,7 @@ impl State {
             }
             return;
         };
-        if procfs::takes_default(target.pid, signal) {
+        if target.is_first && procfs::takes_default(target.pid, signal) {
             // The kernel discards it, since the container's first process has no handler for it.
             target.send(Signal::KILL);
             self.deadly = Some(signal);

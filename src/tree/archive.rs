@@ -19,6 +19,7 @@ use super::metered::{Meter, Metered};
 use super::sparse::Sparse;
 use super::{Content, Record};
 use crate::elf::{Blocks, Reader};
+use crate::gzip::GzipReader;
 
 /// Bytes of a tar block.
 pub(super) const BLOCK: usize = 512;
@@ -61,7 +62,7 @@ impl Compression {
         let from = BufReader::with_capacity(1 << 16, from);
         Ok(match self {
             Self::None => Box::new(from),
-            Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
+            Self::Gzip => Box::new(GzipReader::new(from)),
             Self::Zstd => {
                 let mut decoder = zstd::Decoder::with_buffer(from)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG)?;
@@ -325,7 +326,7 @@ fn buffered(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Content>
 }
 
 /// Calls `then` with a reader of what `from` gives: of its start only where that is no ELF file.
-pub(super) fn with_reader<T>(
+pub(crate) fn with_reader<T>(
     mut from: impl Read,
     len: Option<u64>,
     then: impl FnOnce(&mut Reader<'_>) -> T,

@@ -2,17 +2,24 @@
 //!
 //! [`identify`] tells what every program in such a view is. It never follows a symbolic link beneath an input,
 //! never opens what is no regular file, and turns whatever goes wrong with one file into a record of its own.
+//!
+//! [`root`] shows a root file system as the programs in it see it, and [`libraries`] finds what their loader finds there.
 
 mod archive;
 mod content;
 mod directory;
 mod identify;
+pub mod libraries;
 pub(crate) mod metered;
+mod mounts;
 mod record;
+pub mod root;
 pub(crate) mod sparse;
 
 pub use archive::is_tar_header;
+pub(crate) use archive::with_reader;
 pub use identify::{identify, identify_stream};
+pub use mounts::{Mount, mount_of, mounts};
 pub use record::{Content, Record};
 
 use std::io;

@@ -25,7 +25,7 @@ fn platform(name: &str) -> Platform {
 
 /// A program for 64-bit ARM of `size` bytes: a header and one segment, as the gABI lays them out. With an
 /// interpreter it is dynamically linked.
-fn arm64(size: usize, interpreter: bool) -> Vec<u8> {
+pub(crate) fn arm64(size: usize, interpreter: bool) -> Vec<u8> {
     let mut file = b"\x7fELF\x02\x01\x01".to_vec();
     file.resize(16, 0);
     file.extend([2, 0, 183, 0, 1, 0, 0, 0]);
@@ -45,7 +45,7 @@ fn arm64(size: usize, interpreter: bool) -> Vec<u8> {
 }
 
 /// An archive as bookworm's is: a package with static emulators, and one beside it with dynamic ones.
-fn bookworm(cx: &Cx) -> (Archive<'_>, String) {
+pub(crate) fn bookworm(cx: &Cx) -> (Archive<'_>, String) {
     let mut archive = Archive::new(cx, "archive");
     archive.package(
         "qemu-user",
@@ -73,16 +73,16 @@ fn bookworm(cx: &Cx) -> (Archive<'_>, String) {
 fn fetch(cx: &Cx, archive: &Archive<'_>, mirror: &str, guest: &str) -> Command {
     let mut command = cx.polyarch();
     command.args(["emulator", "fetch", "--host", "linux/arm64", "--suite", "bookworm", "--guest", guest]);
-    command.args(["--mirror", mirror]).arg("--keyring").arg(archive.keyring());
+    command.args(["--latest", "--mirror", mirror]).arg("--keyring").arg(archive.keyring());
     command
 }
 
-fn json(text: &str) -> serde_json::Value {
+pub(crate) fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap()
 }
 
 /// The files beneath a folder, but for locks and indexes.
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let Ok(entries) = fs::read_dir(folder) else { return found };
     for entry in entries {
@@ -312,7 +312,7 @@ fn a_qemu_that_cannot_serve_is_refused_with_the_reason() {
     archive.publish("trixie", "i386");
     let fetch = |guest: &str, suite: Option<&str>| {
         let mut command = cx.polyarch();
-        command.args(["emulator", "fetch", "--host", "linux/386", "--guest", guest, "--mirror"]);
+        command.args(["emulator", "fetch", "--host", "linux/386", "--latest", "--guest", guest, "--mirror"]);
         command.arg(archive.folder()).arg("--keyring").arg(archive.keyring());
         ran(command.args(suite.map(|suite| format!("--suite={suite}")))).failure(2)
     };
@@ -357,7 +357,10 @@ fn an_ordinary_user_fetches_too() {
         "--guest",
         "mips",
     ]);
-    command.args(["--suite", "bookworm", "--mirror", &folder]).arg("--keyring").arg(cx.path("keys.gpg"));
+    command
+        .args(["--latest", "--suite", "bookworm", "--mirror", &folder])
+        .arg("--keyring")
+        .arg(cx.path("keys.gpg"));
     let path = ran(&mut command).success();
     assert!(
         Path::new(path.trim_end()).starts_with(cx.path("nobody/.cache/polyarch/emulators/linux-arm64/mips"))

@@ -11,6 +11,7 @@ const ROOMS: &[&str] = &[
     "bundle",
     "check",
     "distro",
+    "doctor",
     "sandbox",
     "image",
     "layer",
@@ -20,6 +21,7 @@ const ROOMS: &[&str] = &[
     "tree",
     "elf",
     "target",
+    "gzip",
     "progress",
 ];
 

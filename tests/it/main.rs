@@ -6,18 +6,22 @@
 
 mod archives;
 mod binfmt;
+mod binfmt_exec;
 mod bundle;
 mod compress;
 mod copy;
 mod debian;
 mod emulation;
+mod doctor;
 mod emulator;
+mod emulators;
 mod facts;
 mod hostile;
 mod house;
 mod inspect;
 mod layer;
 mod merge;
+mod pins;
 mod readelf;
 mod registry;
 mod rules;

@@ -7,9 +7,11 @@
 mod options;
 mod tree;
 mod ustar;
+mod view;
 mod writer;
 
 pub use options::{Ids, LayerStream, MergeOptions, TarFormat, Times, Unfit};
+pub use view::LayeredRoot;
 
 use std::io::Write;
 

@@ -3,9 +3,12 @@
 //! Each layer's entries are applied as the unpacker applies them, links in folders' names included. A name takes about 60 bytes
 //! and its length, for an image may hold millions.
 
+mod at;
+
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 
+pub(super) use at::At;
 use rustix::io::Errno;
 
 use crate::layer::LayerError;

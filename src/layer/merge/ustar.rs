@@ -5,6 +5,7 @@
 use std::io::{self, Write};
 
 use crate::layer::entry::Time;
+use crate::layer::header::put_record;
 
 /// The size of a block, in bytes.
 pub(super) const BLOCK: u64 = 512;
@@ -85,27 +86,27 @@ pub(super) fn write(out: &mut impl Write, header: &Header<'_>, may_extend: bool)
     let split = split_entry(header.path, is_folder);
     if split.is_none() {
         let slash: &[u8] = if is_folder { b"/" } else { b"" };
-        record(&mut records, b"path", &[header.path, slash].concat());
+        put_record(&mut records, b"path", &[header.path, slash].concat());
     }
     if header.link.len() > 100 {
-        record(&mut records, b"linkpath", header.link);
+        put_record(&mut records, b"linkpath", header.link);
     }
     for (key, id) in [(&b"uid"[..], header.uid), (b"gid", header.gid)] {
         if u64::from(id) > SMALL {
-            record(&mut records, key, id.to_string().as_bytes());
+            put_record(&mut records, key, id.to_string().as_bytes());
         }
     }
     if header.size > LARGE {
-        record(&mut records, b"size", header.size.to_string().as_bytes());
+        put_record(&mut records, b"size", header.size.to_string().as_bytes());
     }
     // Parts of a second are no reason to refuse an archive without extensions.
     if time(header.time).is_none() || (may_extend && header.time.nanos != 0) {
-        record(&mut records, b"mtime", decimal(header.time).as_bytes());
+        put_record(&mut records, b"mtime", decimal(header.time).as_bytes());
     }
     let mut attributes: Vec<_> = header.attributes.iter().collect();
     attributes.sort();
     for (name, value) in attributes {
-        record(&mut records, &[b"SCHILY.xattr.", name.as_slice()].concat(), value);
+        put_record(&mut records, &[b"SCHILY.xattr.", name.as_slice()].concat(), value);
     }
     if header.device.0.max(header.device.1) > SMALL as u32 || (!records.is_empty() && !may_extend) {
         let reason = unfit(header).first().copied().unwrap_or("ustar cannot hold it");
@@ -125,19 +126,6 @@ pub(super) fn write(out: &mut impl Write, header: &Header<'_>, may_extend: bool)
     }
     let (prefix, name) = split.unwrap_or_else(|| (Vec::new(), header.path[..100].to_vec()));
     out.write_all(&block(header, (&prefix, &name)))
-}
-
-/// A pax record: its own length in decimal, key, value. The length counts itself.
-fn record(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
-    let rest = key.len() + value.len() + 3;
-    let mut len = rest + 1;
-    while len != rest + len.to_string().len() {
-        len = rest + len.to_string().len();
-    }
-    records.extend_from_slice(len.to_string().as_bytes());
-    for piece in [b" ", key, b"=", value, b"\n"] {
-        records.extend_from_slice(piece);
-    }
 }
 
 fn decimal(time: Time) -> String {
@@ -191,7 +179,7 @@ mod tests {
     fn records_count_themselves() {
         for len in [1, 2, 89, 90, 91, 92, 93, 94, 95, 988, 989, 990, 991, 992, 993] {
             let mut records = Vec::new();
-            record(&mut records, b"k", &vec![b'x'; len]);
+            put_record(&mut records, b"k", &vec![b'x'; len]);
             let digits = records.iter().position(|byte| *byte == b' ').unwrap();
             let said: usize = std::str::from_utf8(&records[..digits]).unwrap().parse().unwrap();
             assert_eq!(said, records.len(), "{len}");

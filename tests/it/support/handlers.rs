@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use polyarch::target::Catalogue;
+
+use super::cc::{Cc, compile};
 use super::{Cx, ran};
 
 /// Set for the copy of this test that runs with a registry of its own; names its folder.
@@ -54,4 +58,53 @@ pub(crate) fn handlers() -> BTreeMap<PathBuf, String> {
 pub(crate) fn executable(path: &Path, content: &[u8]) {
     fs::write(path, content).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A registration as any other tool could write it.
+pub(crate) fn write(registry: &Path, line: &str) {
+    fs::write(registry.join("register"), line).unwrap_or_else(|err| panic!("{line}: {err}"));
+}
+
+/// The first `length` bytes of a guest's rule, as escapes.
+pub(crate) fn escaped(guest: &str, length: usize) -> (String, String) {
+    let rule = &Catalogue::builtin().guest(guest).unwrap().binfmt;
+    let text = |bytes: &[u8]| {
+        bytes.iter().take(length).map(|byte| format!("\\x{byte:02x}")).collect::<Vec<_>>().concat()
+    };
+    (text(&rule.magic), text(&rule.mask))
+}
+
+/// A folder of the namespace's own, in which it can write.
+pub(crate) fn work(folder: &Path) -> PathBuf {
+    let work = folder.join("unmounted");
+    ran(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=777", "none"]).arg(&work)).success();
+    work
+}
+
+/// A program that says its machine and then runs its argument by the shell.
+const HELLO: &str = r#"
+    #include <stdio.h>
+    #include <stdlib.h>
+    #include <sys/utsname.h>
+    int main(int count, char **args) {
+        struct utsname name;
+        uname(&name);
+        printf("hello from %s\n", name.machine);
+        fflush(stdout);
+        return count > 1 ? system(args[1]) / 256 : 0;
+    }"#;
+
+/// The four programs of the promise, where every user finds them.
+pub(crate) fn hellos(cx: &Cx) {
+    for (name, triple) in [
+        ("mips", "mips-linux-gnu"),
+        ("ppc", "powerpc-linux-gnu"),
+        ("arm", "arm-linux-gnueabihf"),
+        ("riscv64", "riscv64-linux-gnu"),
+    ] {
+        let program = compile(&Cc { triple, flags: &["-static"], source: HELLO });
+        let path = cx.path(format!("hello-{name}"));
+        fs::copy(program, &path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
 }
