@@ -80,17 +80,10 @@ pub(super) fn given(guest: &Guest, host: &Target, path: &Path) -> Result<Emulato
 #[must_use]
 pub fn own(guest: &Guest, search: &[PathBuf]) -> Option<PathBuf> {
     let host = host_target(&Platform::host()).ok()?;
-    candidates(guest, search)
+    let candidates = candidates(guest, search).into_iter();
+    candidates
         .filter_map(|candidate| candidate.canonicalize().ok())
         .find(|path| matches!(probe::check(path, &host.elf), Ok(Ok(()))))
-}
-
-/// The paths that a host's own emulators have.
-fn candidates(guest: &Guest, search: &[PathBuf]) -> impl Iterator<Item = PathBuf> {
-    let name = &guest.name;
-    // Debian up to bookworm and Fedora, everyone else, and Debian's links for binfmt_misc.
-    let names = [format!("qemu-{name}-static"), format!("qemu-{name}"), format!("{name}-binfmt-P")];
-    names.into_iter().flat_map(|name| search.iter().map(move |folder| folder.join(&name)))
 }
 
 /// The first of the host's own programs that can serve. Those that cannot are told in `rejected`.

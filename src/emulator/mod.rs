@@ -21,18 +21,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-<<<<<<< HEAD
-pub use error::{EmulatorError, Unfit};
-pub use fetch::{FetchOptions, fetch};
-pub use find::{Options, SEARCH, find, own};
-=======
 pub use error::{EmulatorError, PinFault, Unfit};
 pub use fetch::{FetchOptions, fetch, fetch_each, served};
-pub use find::{Options, SEARCH, find};
+pub use find::{Options, SEARCH, find, own};
 pub use list::{Available, Cached, OnHost, Pair, Refused, hosts, list};
 pub use pins::{Pin, Pins};
 pub use prune::{Pruned, Reason, prune};
->>>>>>> main
 pub use rules::Refusal;
 pub use update::{UpdateOptions, update};
 pub use verify::{CHECKS, Check, Outcome, Verified, has_probe, verify};

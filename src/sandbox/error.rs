@@ -155,7 +155,6 @@ impl SandboxError {
     }
 }
 
-<<<<<<< HEAD
 /// Looks for what stands in the way of tracing.
 fn trace_hint() -> String {
     let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
@@ -163,7 +162,9 @@ fn trace_hint() -> String {
         "`kernel.yama.ptrace_scope` is 3, which no program can undo before the machine starts anew".into()
     } else {
         "inside another container, start that one with `--cap-add SYS_PTRACE --security-opt seccomp=unconfined`".into()
-=======
+    }
+}
+
 /// What to do about a program that the kernel refuses.
 pub(super) fn cannot_execute_hint(source: &io::Error) -> String {
     if source.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) {
@@ -171,7 +172,6 @@ pub(super) fn cannot_execute_hint(source: &io::Error) -> String {
     } else {
         "it must be a file, and one that may be executed: `chmod +x` it (before an image is made of it)"
             .into()
->>>>>>> main
     }
 }
 

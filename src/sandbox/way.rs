@@ -41,7 +41,8 @@ pub(super) struct Choice {
 }
 
 impl Way {
-    const ALL: [(Self, u8); 4] = [(Self::Private, b'p'), (Self::Host, b'h'), (Self::Trace, b't'), (Self::None, b'n')];
+    const ALL: [(Self, u8); 4] =
+        [(Self::Private, b'p'), (Self::Host, b'h'), (Self::Trace, b't'), (Self::None, b'n')];
 
     /// Tells the process at the other end of the pipe, which waits for it.
     pub(super) fn tell(self, pipe: &mut PipeWriter) -> io::Result<()> {
@@ -66,7 +67,9 @@ impl Choice {
             Way::Host => "foreign programs run by the host's handlers (host)",
             Way::Trace => "foreign programs run by tracing (trace)",
             Way::None if self.way == Way::None => "the container has no foreign programs",
-            Way::None => "foreign programs that the container's program starts will not run: it cannot be traced",
+            Way::None => {
+                "foreign programs that the container's program starts will not run: it cannot be traced"
+            }
         };
         match &self.because {
             Some(because) => format!("{text}: {because}"),
@@ -106,7 +109,9 @@ fn probe(plan: &Plan) -> Result<(), Failure> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let point = Path::new(&plan.folder);
     let mounted = rustix::mount::mount("binfmt_misc", point, "binfmt_misc", flags, None);
-    mounted.and_then(|()| rustix::mount::unmount(point, UnmountFlags::DETACH)).map_err(Step::Handlers.on(REGISTRY))
+    mounted
+        .and_then(|()| rustix::mount::unmount(point, UnmountFlags::DETACH))
+        .map_err(Step::Handlers.on(REGISTRY))
 }
 
 /// The guests of the container that the host's handlers do not serve as they should be.
@@ -117,5 +122,9 @@ fn unserved(plan: &Plan) -> Vec<String> {
         // With `F` the emulator is there in any root. Handlers of the host pass no flags on.
         handler.flags.is_empty() && entry.is_some_and(|survey| survey.entry.flags.known.fix_binary)
     };
-    plan.handlers.iter().filter(|handler| !handler.spare && !is_served(handler)).map(|handler| handler.guest.clone()).collect()
+    plan.handlers
+        .iter()
+        .filter(|handler| !handler.spare && !is_served(handler))
+        .map(|handler| handler.guest.clone())
+        .collect()
 }

@@ -79,7 +79,8 @@ fn mixed(cx: &Cx) -> String {
         script("empty", 0o755, "#! ");
         script("mode", 0o644, &format!("#!/t/{machine}"));
     }
-    let config = r#"{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#;
+    let config =
+        r#"{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#;
     let config: ImageConfiguration = serde_json::from_str(config).unwrap();
     let layer = NewLayer { files, time: 0 };
     let reference = format!("oci:{}:mixed", cx.path("mixed").display());
@@ -127,7 +128,11 @@ fn programs_of_the_host_execute_all_others_on_every_way_as_the_kernel_has_it() {
         for caller in NATIVE {
             for way in WAYS {
                 let out = run(&cx, way, &image, &[&format!("/t/{caller}"), "cases", machine]).success();
-                assert_same(&out, &expected(caller, machine, uname), &format!("{way}: {machine} from {caller}"));
+                assert_same(
+                    &out,
+                    &expected(caller, machine, uname),
+                    &format!("{way}: {machine} from {caller}"),
+                );
             }
         }
     }
@@ -137,7 +142,8 @@ fn programs_of_the_host_execute_all_others_on_every_way_as_the_kernel_has_it() {
 fn guests_execute_all_others_on_every_way_alike() {
     let cx = Cx::new();
     let image = mixed(&cx);
-    for (caller, machine) in [("mips", "mips"), ("arm", "aarch64"), ("aarch64", "amd64"), ("aarch64", "arm")] {
+    for (caller, machine) in [("mips", "mips"), ("arm", "aarch64"), ("aarch64", "amd64"), ("aarch64", "arm")]
+    {
         let words = [&format!("/t/{caller}"), "cases", machine];
         let transcripts = WAYS.map(|way| run(&cx, way, &image, &words).success());
         assert_same(&transcripts[1], &transcripts[0], &format!("{machine} from {caller}"));
@@ -158,7 +164,8 @@ fn the_hosts_handlers_do_as_well() {
         let mut script = String::from("set -e; mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc; ");
         for guest in ["mips", "arm", "aarch64"] {
             let binfmt = &polyarch::target::Catalogue::builtin().guest(guest).unwrap().binfmt;
-            let escaped = |bytes: &[u8]| bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
+            let escaped =
+                |bytes: &[u8]| bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
             let (magic, mask) = (escaped(&binfmt.magic), escaped(&binfmt.mask));
             script += &format!(
                 "printf '%s' ':{guest}:M::{magic}:{mask}:/usr/bin/qemu-{guest}-static:{flags}' \
@@ -237,7 +244,8 @@ fn a_traced_container_ends_as_any_other() {
     }
     assert_eq!(trace(&["fault"]).status, 128 + 11);
     assert_eq!(trace(&["child", "/bin/traced-probe", "raise", "15"]).success(), "child 143\n");
-    let err = ran(cx.polyarch().args(["run", "--emulation", "trace", "--entrypoint", "/none", &image])).failure(127);
+    let err = ran(cx.polyarch().args(["run", "--emulation", "trace", "--entrypoint", "/none", &image]))
+        .failure(127);
     assert!(err.contains("`/none` was not found"), "{err}");
 
     let start = || {
@@ -271,7 +279,17 @@ fn a_way_that_is_not_to_be_had_says_so() {
     let run = |way: &str| {
         // A process has one tracer: whoever is traced already can have no other.
         let mut command = cx.command("strace");
-        command.args(["-f", "-qq", "-o", "/dev/null", env!("CARGO_BIN_EXE_polyarch"), "run", "--emulation", way, &image]);
+        command.args([
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            env!("CARGO_BIN_EXE_polyarch"),
+            "run",
+            "--emulation",
+            way,
+            &image,
+        ]);
         ran(&mut command)
     };
     assert_eq!(run("private").success(), "uname -m = mips\n");

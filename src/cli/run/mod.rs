@@ -112,11 +112,8 @@ impl Args {
         let platform = image.platform();
         // What is unpacked needs the image no more; the store may be pruned.
         drop(image);
-<<<<<<< HEAD
-        let container = Container { folder, process, hostname, handlers, emulation: self.emulation.map(Emulation::from) };
-        Ok(ExitStatus::External(container.run(&signals, &printer)?))
-=======
-        let container = Container { folder, process, hostname, handlers };
+        let emulation = self.emulation.map(Emulation::from);
+        let container = Container { folder, process, hostname, handlers, emulation };
         match container.run(&signals, &printer) {
             Ok(status) => Ok(ExitStatus::External(status)),
             Err(err) => {
@@ -129,7 +126,6 @@ impl Args {
                 Err(err.into())
             }
         }
->>>>>>> main
     }
 }
 

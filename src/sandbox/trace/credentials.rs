@@ -43,7 +43,8 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn of(thread: &Path) -> io::Result<Self> {
-        Self::parse(&fs::read_to_string(thread.join("status"))?).ok_or_else(|| io::ErrorKind::InvalidData.into())
+        Self::parse(&fs::read_to_string(thread.join("status"))?)
+            .ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -59,7 +60,12 @@ impl Status {
         let effective = CapabilitySet::from_bits_retain(effective);
         let last = |key: &str| fields(key)?.next_back()?.parse().ok();
         Some(Self {
-            credentials: Credentials { uid, gid, groups, overrides: effective.contains(CapabilitySet::DAC_OVERRIDE) },
+            credentials: Credentials {
+                uid,
+                gid,
+                groups,
+                overrides: effective.contains(CapabilitySet::DAC_OVERRIDE),
+            },
             inner_thread: last("NSpid")?,
             inner_process: last("NStgid")?,
             process: fields("Tgid")?.next()?.parse().ok()?,

@@ -30,10 +30,13 @@ pub(in crate::sandbox) fn install() -> Result<(), Errno> {
     let program = libc::sock_fprog { len, filter: code.as_mut_ptr() };
     #[expect(unsafe_code, reason = "no safe interface installs a filter")]
     // SAFETY: the program's length is that of the list it points to, which outlives the call; the kernel copies it.
-    let done = unsafe {
-        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, std::ptr::from_ref(&program))
-    };
-    if done == 0 { Ok(()) } else { Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)) }
+    let done =
+        unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, std::ptr::from_ref(&program)) };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
+    }
 }
 
 /// What the tracer is told of a call: its place in the list, from one.
@@ -92,13 +95,16 @@ mod tests {
                 assert_eq!(answer & 0xffff_0000, TRACE);
                 assert_eq!(told(host.calls, u64::from(answer & 0xffff)), Some(call));
             }
-            for (arch, number) in [(host.calls[0].arch, 0), (host.calls[0].arch, 12), (0x8000_0015, 59), (0, 221)] {
+            for (arch, number) in
+                [(host.calls[0].arch, 0), (host.calls[0].arch, 12), (0x8000_0015, 59), (0, 221)]
+            {
                 assert_eq!(run(&program, arch, number), ALLOW, "{arch:x} {number}");
             }
             // A number of one table means another call in the other.
             for call in host.calls {
                 let other = host.calls.iter().find(|other| other.arch != call.arch).unwrap();
-                let is_both = host.calls.iter().any(|known| (known.arch, known.number) == (other.arch, call.number));
+                let is_both =
+                    host.calls.iter().any(|known| (known.arch, known.number) == (other.arch, call.number));
                 assert_eq!(run(&program, other.arch, call.number) != ALLOW, is_both);
             }
         }

@@ -99,7 +99,9 @@ mod tests {
                 None => format!("@{pointer:x}").into_bytes(),
             }
         });
-        let rest = made[WORD * (1 + count)..].chunks_exact(WORD).map(|word| u64::from_le_bytes(word.try_into().unwrap()));
+        let rest = made[WORD * (1 + count)..]
+            .chunks_exact(WORD)
+            .map(|word| u64::from_le_bytes(word.try_into().unwrap()));
         (texts.collect(), rest.collect())
     }
 

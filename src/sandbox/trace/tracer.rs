@@ -179,7 +179,8 @@ impl Tracer<'_> {
         // container's first process the kernel discards it, and the emulator would wait for ever.
         let is_firsts = |pid: Pid| {
             let thread = format!("/proc/{}", pid.as_raw_nonzero());
-            Status::of(Path::new(&thread)).is_ok_and(|status| status.process == self.first.as_raw_nonzero().get())
+            Status::of(Path::new(&thread))
+                .is_ok_and(|status| status.process == self.first.as_raw_nonzero().get())
         };
         if self.is_first_emulated
             && ptrace::sender(pid) == Ok(1)
@@ -214,10 +215,12 @@ impl Tracer<'_> {
         let argument = |number| before.argument(call.shape, number);
         let path = text_at(&memory, argument(usize::from(call.at)))?;
         let view = View::of(pid, self.own)?;
-        let called = if call.at { at(&view, &path, argument(0), argument(4))? } else { plain(&view, path.clone())? };
+        let called =
+            if call.at { at(&view, &path, argument(0), argument(4))? } else { plain(&view, path.clone())? };
 
         let mut after = before;
-        let look = |path: &[u8]| view.executable(path, Base::WorkingDirectory, true).ok().map(|sight| sight.head);
+        let look =
+            |path: &[u8]| view.executable(path, Base::WorkingDirectory, true).ok().map(|sight| sight.head);
         let change = match verdict::judge(self.handlers, called, look) {
             Verdict::Leave => return Ok(None),
             Verdict::Refuse(errno) => {
@@ -228,10 +231,8 @@ impl Tracer<'_> {
             Verdict::Emulate { handler, arguments } => {
                 let Some(mut path) = self.emulator(pid, &view, handler, &path)? else { return Ok(None) };
                 path.push(0);
-                let address = before
-                    .stack(call.shape)
-                    .checked_sub(RED_ZONE + path.len() as u64)
-                    .ok_or(Errno::FAULT)?;
+                let address =
+                    before.stack(call.shape).checked_sub(RED_ZONE + path.len() as u64).ok_or(Errno::FAULT)?;
                 let scratch = Scratch::write(memory, address & !15, &path)?;
                 after.set_argument(call.shape, usize::from(call.at), address & !15);
                 if call.at {
@@ -252,7 +253,13 @@ impl Tracer<'_> {
 
     /// The path by which a thread can execute a handler's emulator, so that the kernel calls the process as it would
     /// with the program at `path`.
-    fn emulator(&mut self, pid: Pid, view: &View<'_>, handler: usize, path: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
+    fn emulator(
+        &mut self,
+        pid: Pid,
+        view: &View<'_>,
+        handler: usize,
+        path: &[u8],
+    ) -> Result<Option<Vec<u8>>, Errno> {
         let Some(chosen) = self.handlers.get(handler) else { return Ok(None) };
         if self.root.is_none() {
             // The first to execute anything is the container's first process.
@@ -332,7 +339,9 @@ impl Tracer<'_> {
         };
         list.truncate(end);
         let (begin, made) = stack::rebuilt(stack, &list, arguments).ok_or(Errno::FAULT)?;
-        memory.write_all_at(&made, begin).map_err(|err| Errno::from_io_error(&err).unwrap_or(Errno::FAULT))?;
+        memory
+            .write_all_at(&made, begin)
+            .map_err(|err| Errno::from_io_error(&err).unwrap_or(Errno::FAULT))?;
         registers.set_stack(self.host.own, begin);
         ptrace::set_registers(pid, &registers)
     }

@@ -52,7 +52,10 @@ pub(super) fn judge(
             if depth + 1 == DEPTH {
                 return Verdict::Refuse(Errno::LOOP);
             }
-            return Verdict::Emulate { handler: index, arguments: arguments(&handlers[index], name, is_script, between) };
+            return Verdict::Emulate {
+                handler: index,
+                arguments: arguments(&handlers[index], name, is_script, between),
+            };
         }
         let Some(line) = script::line(&head) else { return Verdict::Leave };
         if vanishes {
@@ -169,7 +172,8 @@ mod tests {
     fn a_chain_may_be_as_long_as_with_a_handler() {
         let mut files: Vec<(String, String)> = vec![("0".into(), "\x7fELF-mips".into())];
         files.extend((1..8).map(|number| (number.to_string(), format!("#!{}\n", number - 1))));
-        let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let files: Vec<(&str, &str)> =
+            files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         assert!(matches!(judged("4", false, &files), Verdict::Emulate { .. }));
         assert_eq!(judged("5", false, &files), Verdict::Refuse(Errno::LOOP));
         // The kernel gives up by itself.

@@ -90,9 +90,12 @@ impl<'a> View<'a> {
 
     /// Whether the descriptor is closed when the thread executes something.
     pub(super) fn closes(&self, number: i32) -> bool {
-        let text = fs::read_to_string(self.thread.join("fdinfo").join(number.to_string())).unwrap_or_default();
+        let text =
+            fs::read_to_string(self.thread.join("fdinfo").join(number.to_string())).unwrap_or_default();
         let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
-        flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok()).is_some_and(|flags| flags & CLOSE_ON_EXEC != 0)
+        flags
+            .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok())
+            .is_some_and(|flags| flags & CLOSE_ON_EXEC != 0)
     }
 
     fn sight(&self, file: OwnedFd, assumed: Option<super::credentials::Assumed<'_>>) -> Result<Sight, Errno> {
@@ -142,7 +145,10 @@ impl<'a> View<'a> {
         };
         let root = self.root_id()?;
         let names = |path: &[u8]| -> Vec<Vec<u8>> {
-            path.split(|byte| *byte == b'/').filter(|name| !matches!(name, [] | [b'.'])).map(<[u8]>::to_vec).collect()
+            path.split(|byte| *byte == b'/')
+                .filter(|name| !matches!(name, [] | [b'.']))
+                .map(<[u8]>::to_vec)
+                .collect()
         };
         let mut ahead = VecDeque::from(names(path));
         let mut links = 0;
@@ -152,7 +158,12 @@ impl<'a> View<'a> {
                 continue;
             }
             let open = OFlags::PATH | OFlags::CLOEXEC;
-            let next = rustix::fs::openat(&current, OsStr::from_bytes(&name), open | OFlags::NOFOLLOW, Mode::empty())?;
+            let next = rustix::fs::openat(
+                &current,
+                OsStr::from_bytes(&name),
+                open | OFlags::NOFOLLOW,
+                Mode::empty(),
+            )?;
             let stat = rustix::fs::fstat(&next)?;
             let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
             if !is_link || (ahead.is_empty() && !follow) {
