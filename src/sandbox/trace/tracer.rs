@@ -63,6 +63,7 @@ pub(in crate::sandbox) fn follow(first: Pid, handlers: &[Handler], emulated: boo
         root: None,
         names: HashSet::new(),
         starts_emulated: emulated,
+        has_called: false,
         is_first_emulated: false,
         killed_by: None,
     };
@@ -82,8 +83,10 @@ struct Tracer<'a> {
     root: Option<Root>,
     /// The names that links were made for.
     names: HashSet<(usize, Vec<u8>)>,
-    /// Whether the first program that the first process executes is an emulator by itself.
+    /// Whether the first program that the first process executes is an emulator by itself. (What it executed before
+    /// it was stopped for it was this program.)
     starts_emulated: bool,
+    has_called: bool,
     is_first_emulated: bool,
     killed_by: Option<i32>,
 }
@@ -111,7 +114,9 @@ enum Change {
     Refuse(Errno),
 }
 
-/// Memory of a process that was written to, and what it held. It may be another's too (`vfork`), which goes on with it.
+/// Memory of a process that was written to, and what it held. It is put back where the call fails. Where it succeeds the
+/// memory is gone; or it is another's too (`vfork`), who goes on before the tracer hears of it, and may have the next
+/// call's text there by then. What was beneath the stack pointer of the one that is gone is nobody's.
 #[derive(Debug)]
 struct Scratch {
     memory: File,
@@ -195,6 +200,7 @@ impl Tracer<'_> {
 
     /// A program is about to be executed.
     fn call(&mut self, pid: Pid) -> Result<(), Errno> {
+        self.has_called |= pid == self.first;
         match self.change(pid) {
             Ok(Some(pending)) => {
                 self.pending.insert(pid, pending);
@@ -302,8 +308,7 @@ impl Tracer<'_> {
         let former = i32::try_from(ptrace::message(pid)?).ok().and_then(Pid::from_raw);
         let pending = former.and_then(|former| self.pending.remove(&former));
         let emulated = match pending.map(|pending| pending.change) {
-            Some(Change::Emulate { arguments, scratch }) => {
-                scratch.put_back();
+            Some(Change::Emulate { arguments, .. }) => {
                 if let Err(errno) = self.introduce(pid, &arguments) {
                     // The program is gone, and the emulator does not know what to run: as the kernel does then.
                     let _ = rustix::process::kill_process(pid, Signal::KILL);
@@ -314,7 +319,8 @@ impl Tracer<'_> {
             _ => false,
         };
         if pid == self.first {
-            self.is_first_emulated = emulated || std::mem::take(&mut self.starts_emulated);
+            let starts = self.has_called && std::mem::take(&mut self.starts_emulated);
+            self.is_first_emulated = emulated || starts;
         }
         ptrace::go_on(pid, 0)
     }
