@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`cli`] | one file a verb: its arguments, the call, its output |
 //! | [`bundle`] | programs and their emulator become an image |
+//! | [`check`] | whether images and programs run where they are meant to |
 //! | [`doctor`] | what this machine can do and lacks, and why one thing does not start |
 //! | [`sandbox`] | namespaces, mounts, the built-in runner |
 //! | [`image`] | OCI layouts and docker archives |
@@ -15,6 +16,7 @@
 //! | [`emulator`] | finding, fetching and caching qemu-user programs |
 //! | [`debian`] | Debian's archive: signed indexes, package files |
 //! | [`tree`] | read-only views of files: directories and tar streams |
+//! | [`stub`] | host-native programs of a kilobyte that execute others in their place |
 //! | [`elf`] | what a binary says of itself |
 //! | [`target`] | the catalogue of machines |
 //! | `gzip` | reading gzip streams |
@@ -22,6 +24,7 @@
 
 pub mod binfmt;
 pub mod bundle;
+pub mod check;
 pub mod cli;
 pub mod debian;
 pub mod doctor;
@@ -32,5 +35,6 @@ pub mod image;
 pub mod layer;
 pub mod progress;
 pub mod sandbox;
+pub mod stub;
 pub mod target;
 pub mod tree;

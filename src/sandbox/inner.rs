@@ -15,7 +15,7 @@ use super::handoff::Handoff;
 use super::namespaces::unshare;
 use super::plan::{Emulator, Failure, Handler, Message, Plan, Step};
 use super::way::Way;
-use super::{identity, lifeline, mounts, place, program, trace};
+use super::{confine, lifeline, mounts, place, program, root, trace};
 use crate::binfmt::{self, Flags, Rule};
 use crate::target::Magic;
 
@@ -34,8 +34,10 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
     // Emulators of the host are out of sight after the root has changed; an open descriptor stays good.
     let emulators = plan.handlers.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let mut notes = Vec::new();
-    let root = Path::new(&plan.folder).join("root");
-    mounts::enter(&root, &mut notes, || match way {
+    let folder = Path::new(&plan.folder);
+    root::mount(&plan.root, folder, &mut notes)?;
+    let root = folder.join("root");
+    mounts::enter(&root, &plan.volumes, &mut notes, || match way {
         Way::Trace => place::from_host(&root, &plan.handlers),
         _ => Ok(()),
     })?;
@@ -49,12 +51,16 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
         handoff.tell(&Message::Note { text });
     }
 
-    identity::drop_privileges().map_err(Step::Identity.on("capabilities"))?;
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let identity = plan.process.user.resolve(root.map_err(Step::Mount.on("/"))?)?;
     enter_cwd(&plan.process.cwd)?;
+    confine::become_user(&identity)?;
+    // Becoming another user has cleared it.
+    lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the container"))?;
     if way == Way::Trace {
         trace::install().map_err(Step::Trace.on("the container"))?;
     }
-    Err(program::execute(&plan.process))
+    Err(program::execute(&plan.process, &identity.home))
 }
 
 /// The host's emulator of `handler`, where it is one of the host.

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::plan::{Failure, Step};
+use super::volumes::{self, Volume};
 use crate::tree;
 
 /// Paths that a container does not see. Source: docker's default (moby, `oci/defaults.go`).
@@ -50,6 +51,7 @@ const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(Moun
 /// and is no reason to fail; `last` is done when `root` is complete and the host's files are still there.
 pub(super) fn enter(
     root: &Path,
+    volumes: &[Volume],
     notes: &mut Vec<String>,
     last: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -63,6 +65,7 @@ pub(super) fn enter(
         notes.push(format!("the container has no `/sys`: {}", io::Error::from_raw_os_error(failure.errno)));
     }
     mount_dev(&mount_point(root, "dev")?)?;
+    volumes::mount_all(root, volumes)?;
     last()?;
 
     rustix::process::chdir(root).map_err(Step::Mount.on(root))?;

@@ -1,7 +1,8 @@
 //! The emulators' files in a container whose programs are traced: each is mounted in a folder of the container's `/dev`.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use rustix::mount::MountFlags;
@@ -12,10 +13,10 @@ use super::{mounts, trace};
 /// Places the host's emulators in the container that `root` becomes.
 pub(super) fn from_host(root: &Path, handlers: &[Handler]) -> Result<(), Failure> {
     let folder = root.join(trace::FOLDER.trim_start_matches('/'));
-    fs::create_dir(&folder).map_err(Step::Prepare.io(trace::FOLDER))?;
+    make(&folder)?;
     for handler in handlers {
         let names = folder.join(trace::names_folder(handler));
-        fs::create_dir(&names).map_err(Step::Prepare.io(&names))?;
+        make(&names)?;
         if let Emulator::Host(path) = &handler.emulator {
             place(handler, Path::new(path), &folder)?;
         }
@@ -31,6 +32,13 @@ pub(super) fn from_container(handlers: &[Handler]) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Makes a folder that every user of the container can pass.
+fn make(folder: &Path) -> Result<(), Failure> {
+    let made =
+        fs::create_dir(folder).and_then(|()| fs::set_permissions(folder, Permissions::from_mode(0o755)));
+    made.map_err(Step::Prepare.io(folder))
 }
 
 fn place(handler: &Handler, emulator: &Path, folder: &Path) -> Result<(), Failure> {

@@ -12,6 +12,7 @@ use polyarch::image::{self, Access, History, ImageConfiguration, ImageRef, NewIm
 use polyarch::layer::{Content, LayerFile};
 
 use crate::support::cc::{Cc, compile};
+use crate::support::handlers;
 use crate::support::probe::{bundle, is_running, names};
 use crate::support::{Cx, Ran, ran};
 
@@ -172,14 +173,9 @@ fn the_hosts_handlers_do_as_well() {
     let on_host = |flags: &str, words: &[&str]| {
         let mut script = String::from("set -e; mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc; ");
         for guest in ["mips", "arm", "aarch64"] {
-            let binfmt = &polyarch::target::Catalogue::builtin().guest(guest).unwrap().binfmt;
-            let escaped =
-                |bytes: &[u8]| bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
-            let (magic, mask) = (escaped(&binfmt.magic), escaped(&binfmt.mask));
-            script += &format!(
-                "printf '%s' ':{guest}:M::{magic}:{mask}:/usr/bin/qemu-{guest}-static:{flags}' \
-                 >/proc/sys/fs/binfmt_misc/register; "
-            );
+            let (magic, mask) = handlers::escaped(guest, usize::MAX);
+            let line = format!(":{guest}:M::{magic}:{mask}:/usr/bin/qemu-{guest}-static:{flags}");
+            script = [&script, "printf '%s' '", &line, "' >/proc/sys/fs/binfmt_misc/register; "].concat();
         }
         script += "exec \"$@\"";
         let mut command = cx.command("unshare");

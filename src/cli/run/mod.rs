@@ -1,5 +1,10 @@
 //! `run`: an image becomes a container.
 
+mod emulation;
+mod root;
+mod user;
+mod volumes;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -9,9 +14,9 @@ use super::registry::RegistryArgs;
 use super::{dirs, doctor};
 use crate::emulator::{self, Options};
 use crate::image::{Image, ImageRef};
-use crate::layer::{LayerError, Limits, Unpacker};
-use crate::progress::Progress as _;
-use crate::sandbox::{Container, Emulation, Folder, Handlers, Overrides, Process, SandboxError, Signals};
+use crate::sandbox::{
+    Container, Folder, Handlers, Ids, Overrides, Process, Root, SandboxError, Signals, Snapshots,
+};
 use crate::target::Platform;
 
 /// Run an image of any architecture, as an ordinary user
@@ -32,14 +37,19 @@ pub(super) struct Args {
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<OsString>,
 
-    /// Run foreign programs with this static qemu-user program
-    #[arg(long, value_name = "PATH")]
-    emulator: Option<PathBuf>,
+    /// Say also what was chosen and why
+    // The program's own option without its letter, which is the volumes' here as in docker.
+    #[arg(long, action = clap::ArgAction::Count)]
+    verbose: u8,
 
-    /// How foreign programs reach their emulators: by handlers of the container's own (Linux 6.7 on), by the host's
-    /// handlers, or by tracing what is executed; by default the first of these that can be had
-    #[arg(long, value_enum, value_name = "WAY")]
-    emulation: Option<Way>,
+    #[command(flatten)]
+    user: user::UserArgs,
+
+    #[command(flatten)]
+    volumes: volumes::VolumeArgs,
+
+    #[command(flatten)]
+    emulation: emulation::EmulationArgs,
 
     #[command(flatten)]
     registry: RegistryArgs,
@@ -51,27 +61,6 @@ pub(super) struct Args {
     command: Vec<OsString>,
 }
 
-/// The values of `--emulation`.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Way {
-    /// Handlers in a binfmt_misc of the container's own
-    Private,
-    /// The host's handlers and emulators
-    Host,
-    /// A tracer
-    Trace,
-}
-
-impl From<Way> for Emulation {
-    fn from(way: Way) -> Self {
-        match way {
-            Way::Private => Self::Private,
-            Way::Host => Self::Host,
-            Way::Trace => Self::Trace,
-        }
-    }
-}
-
 impl Args {
     pub(super) fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
         let mut command = self.command.into_iter();
@@ -80,7 +69,9 @@ impl Args {
         let cache = dirs::cache()?;
         let signals = Signals::catch().map_err(|source| SandboxError::Start { source })?;
 
-        let image = Image::open(&reference, &Platform::host(), &self.registry.access([&reference])?)?;
+        let access = self.registry.access([&reference])?;
+        let open = || Ok::<_, anyhow::Error>(Image::open(&reference, &Platform::host(), &access)?);
+        let image = open()?;
         let hostname: String = image.digest().hex().chars().take(12).collect();
         let overrides = Overrides {
             args: command.collect(),
@@ -91,10 +82,14 @@ impl Args {
                 .filter_map(|(name, value)| Some((name.into(), value?.into())))
                 .collect(),
             cwd: self.workdir,
+            user: self.user.user,
+            groups: self.user.group_add,
         };
+        let volumes = self.volumes.prepare(image.config(), printer)?;
         let process = Process::of(image.config(), overrides, &hostname)?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
-        let options = Options { given: self.emulator, cache: &cache, search: &search };
+        let emulation = self.emulation.way();
+        let options = Options { given: self.emulation.emulator, cache: &cache, search: &search };
         let handlers = Handlers::of(&image, &options)?;
 
         printer.verbose(format_args!("the image is for {}", image.platform()));
@@ -102,59 +97,33 @@ impl Args {
             printer.verbose(format_args!("programs for {} run through {}", handler.guest, handler.emulator));
         }
 
-        let folder = Folder::new(&cache.join("run"))?;
-        if let Err(err) = unpack(&image, &folder, &signals, printer) {
-            return Err(match signals.interrupted() {
-                Some(signal) => SandboxError::Interrupted { signal }.into(),
-                None => err,
-            });
-        }
         let platform = image.platform();
-        // What is unpacked needs the image no more; the store may be pruned.
-        drop(image);
-        let emulation = self.emulation.map(Emulation::from);
-        let container = Container { folder, process, hostname, handlers, emulation };
-        match container.run(&signals, &printer) {
-            Ok(status) => Ok(ExitStatus::External(status)),
-            Err(err) => {
-                if let SandboxError::NotFound { .. }
+        let (root, ids) = (Root::default(), Ids::of_caller().0);
+        let folder = Folder::new(&cache.join("run"))?;
+        let mut container = Container { folder, root, process, volumes, hostname, handlers, emulation, ids };
+        let snapshots = Snapshots::new(&cache);
+        let mut image = Some(image);
+        let status = root::with_ids(|ids, shortage| {
+            // What is unpacked needs the image no more; the store may be pruned.
+            let image = image.take().map_or_else(&open, Ok)?;
+            let snapshot = snapshots.of(&image, ids, &signals, &printer)?;
+            drop(image);
+            root::tell(&snapshot, shortage, printer);
+            (container.root, container.ids) = (Root::of(snapshot), ids.clone());
+            Ok(container.run(&signals, &printer)?)
+        });
+        if let Err(err) = &status
+            && let Some(
+                SandboxError::NotFound { .. }
                 | SandboxError::NotExecutable { .. }
-                | SandboxError::Interpreter { .. } = err
-                {
-                    doctor::why(&container.folder.root(), &container.process, &platform);
-                }
-                Err(err.into())
-            }
+                | SandboxError::Interpreter { .. },
+            ) = err.downcast_ref()
+            && let Some(files) = container.root.lowers.first()
+        {
+            doctor::why(files, &container.process, &platform);
         }
+        status.map(ExitStatus::External)
     }
-}
-
-/// Puts the image's files into the container's folder.
-fn unpack(image: &Image, folder: &Folder, signals: &Signals, printer: Printer) -> anyhow::Result<()> {
-    let stop = || signals.interrupted().is_some();
-    let mut unpacker = Unpacker::new(&folder.root(), Limits::default())?;
-    let total = image.layers().iter().map(|layer| layer.size).sum();
-    // Small images are there at once; a line for each run would only be in the way.
-    let task = (total >= 16 << 20).then(|| printer.begin("unpacking the image", Some(total)));
-    for (index, layer) in image.layers().iter().enumerate() {
-        let reader = image.layer(index)?;
-        unpacker.apply(reader, Some(&layer.diff_id), &stop).map_err(|err| named(err, index))?;
-        if let Some(task) = &task {
-            task.advance(layer.size);
-        }
-    }
-    let skipped = unpacker.finish()?;
-    if skipped.devices > 0 {
-        printer.note(&format!("{} device nodes of the image were left out", skipped.devices));
-    }
-    if skipped.attributes > 0 {
-        printer.note(&format!("extended attributes of {} files were left out", skipped.attributes));
-    }
-    Ok(())
-}
-
-fn named(err: LayerError, index: usize) -> anyhow::Error {
-    anyhow::Error::new(err).context(format!("unpacking layer {} of the image", index + 1))
 }
 
 /// `NAME=VALUE`, or `NAME` with the value that it has here; `None` where it has none, as docker leaves such out.

@@ -42,8 +42,8 @@ pub(super) const ON_AMD64: Host = Host {
     calls: &[
         execve(X86_64, 59, &AMD64),
         execveat(X86_64, 322, &AMD64),
-        execve(X86_64, X32 | 520, &AMD64),
-        execveat(X86_64, X32 | 545, &AMD64),
+        execve(X86_64, X32 + 520, &AMD64),
+        execveat(X86_64, X32 + 545, &AMD64),
         execve(I386, 11, &AMD64_I386),
         execveat(I386, 358, &AMD64_I386),
     ],

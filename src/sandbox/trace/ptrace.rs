@@ -22,28 +22,28 @@ pub(in crate::sandbox) fn seize(pid: Pid) -> Result<(), Errno> {
         | libc::PTRACE_O_TRACEEXEC
         | libc::PTRACE_O_TRACESYSGOOD
         | libc::PTRACE_O_EXITKILL;
-    plain(libc::PTRACE_SEIZE as libc::c_long, pid, options.into())
+    plain(libc::PTRACE_SEIZE.into(), pid, options.into())
 }
 
 /// Lets it go on, with `signal` if there is one to be delivered.
 pub(super) fn go_on(pid: Pid, signal: i32) -> Result<(), Errno> {
-    plain(libc::PTRACE_CONT as libc::c_long, pid, signal.into())
+    plain(libc::PTRACE_CONT.into(), pid, signal.into())
 }
 
 /// Lets it go on to the end of the system call.
 pub(super) fn finish_call(pid: Pid) -> Result<(), Errno> {
-    plain(libc::PTRACE_SYSCALL as libc::c_long, pid, 0)
+    plain(libc::PTRACE_SYSCALL.into(), pid, 0)
 }
 
 /// Leaves it stopped as job control wants it, so that it hears of being continued.
 pub(super) fn stay_stopped(pid: Pid) -> Result<(), Errno> {
-    plain(libc::PTRACE_LISTEN as libc::c_long, pid, 0)
+    plain(libc::PTRACE_LISTEN.into(), pid, 0)
 }
 
 /// What the stop has to tell.
 pub(super) fn message(pid: Pid) -> Result<u64, Errno> {
     let mut message: libc::c_ulong = 0;
-    with(libc::PTRACE_GETEVENTMSG as libc::c_long, pid, 0, ptr::from_mut(&mut message).cast())?;
+    with(libc::PTRACE_GETEVENTMSG.into(), pid, 0, ptr::from_mut(&mut message).cast())?;
     Ok(message)
 }
 
@@ -51,7 +51,7 @@ pub(super) fn message(pid: Pid) -> Result<u64, Errno> {
 pub(super) fn sender(pid: Pid) -> Result<i32, Errno> {
     // `siginfo_t` has 128 bytes on Linux: three numbers, on 64-bit hosts a gap, then the sender.
     let mut info = [0_i32; 32];
-    with(libc::PTRACE_GETSIGINFO as libc::c_long, pid, 0, info.as_mut_ptr().cast())?;
+    with(libc::PTRACE_GETSIGINFO.into(), pid, 0, info.as_mut_ptr().cast())?;
     // Only what processes send has a sender; the kernel's own codes are above zero.
     Ok(if info[2] <= 0 { info[4] } else { 0 })
 }
@@ -60,7 +60,7 @@ pub(super) fn sender(pid: Pid) -> Result<i32, Errno> {
 pub(super) fn registers(pid: Pid) -> Result<Registers, Errno> {
     let mut bytes = [0_u8; MOST];
     let len = transfer(pid, &mut bytes, false)?;
-    Ok(Registers::new(bytes, len))
+    Ok(Registers::new(&bytes, len))
 }
 
 /// Changes its registers.
@@ -79,7 +79,7 @@ fn transfer(pid: Pid, bytes: &mut [u8], set: bool) -> Result<usize, Errno> {
     if bytes.len() < len {
         return Err(Errno::INVAL);
     }
-    with(request as libc::c_long, pid, 0, bytes.as_mut_ptr().cast())?;
+    with(request.into(), pid, 0, bytes.as_mut_ptr().cast())?;
     Ok(len)
 }
 
@@ -89,12 +89,12 @@ fn transfer(pid: Pid, bytes: &mut [u8], set: bool) -> Result<usize, Errno> {
     const GENERAL: usize = 1;
     let request = if set { libc::PTRACE_SETREGSET } else { libc::PTRACE_GETREGSET };
     let mut list = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-    with(request as libc::c_long, pid, GENERAL, ptr::from_mut(&mut list).cast())?;
+    with(request.into(), pid, GENERAL, ptr::from_mut(&mut list).cast())?;
     Ok(list.iov_len)
 }
 
 fn plain(request: libc::c_long, pid: Pid, data: libc::c_long) -> Result<(), Errno> {
-    with(request, pid, 0, ptr::without_provenance_mut(data as usize))
+    with(request, pid, 0, ptr::without_provenance_mut(data.cast_unsigned() as usize))
 }
 
 fn with(request: libc::c_long, pid: Pid, address: usize, data: *mut libc::c_void) -> Result<(), Errno> {

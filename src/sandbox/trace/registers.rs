@@ -34,8 +34,8 @@ pub(super) static ARM64_ARM: Shape = Shape { width: 4, arguments: [0, 1, 2, 3, 4
 
 impl Registers {
     /// What the kernel wrote, `len` bytes of it.
-    pub(super) fn new(bytes: [u8; MOST], len: usize) -> Self {
-        Self { bytes, len: len.min(MOST) }
+    pub(super) fn new(bytes: &[u8; MOST], len: usize) -> Self {
+        Self { bytes: *bytes, len: len.min(MOST) }
     }
 
     /// For handing back.
@@ -78,11 +78,11 @@ impl Registers {
     /// What the call returned: an error is below zero.
     pub(super) fn result(&self, shape: &Shape) -> i32 {
         // Errors are small, and callers of 32 bits get no more than this anyway.
-        self.get(shape, shape.result) as u32 as i32
+        (self.get(shape, shape.result) as u32).cast_signed()
     }
 
     pub(super) fn set_result(&mut self, shape: &Shape, value: i32) {
-        self.set(shape, shape.result, i64::from(value) as u64);
+        self.set(shape, shape.result, i64::from(value).cast_unsigned());
     }
 
     /// Puts the arguments that a failed call had before it was changed back, but keeps its result.
@@ -102,7 +102,7 @@ mod tests {
         for (index, word) in words.iter().enumerate() {
             bytes[index * width..(index + 1) * width].copy_from_slice(&word.to_le_bytes()[..width]);
         }
-        Registers::new(bytes, words.len() * width)
+        Registers::new(&bytes, words.len() * width)
     }
 
     /// The numbers of the registers' places, so that a wrong place shows.
@@ -119,7 +119,7 @@ mod tests {
         // PTRACE_GETREGS at the seccomp stop of `execve("/bin/true", argv, envp)` in a static program.
         let mut state = [0_u64; 27];
         (state[14], state[13], state[12]) = (0x4c_5010, 0x7ffd_ab11_8d58, 0x7ffd_ab11_8d68);
-        (state[10], state[15], state[19]) = ((-38_i64) as u64, 59, 0x7ffd_ab11_8c28);
+        (state[10], state[15], state[19]) = ((-38_i64).cast_unsigned(), 59, 0x7ffd_ab11_8c28);
         let mut registers = words(&state, 8);
         assert_eq!(arguments(&registers, &AMD64)[..3], [0x4c_5010, 0x7ffd_ab11_8d58, 0x7ffd_ab11_8d68]);
         assert_eq!(registers.stack(&AMD64), 0x7ffd_ab11_8c28);
@@ -129,7 +129,7 @@ mod tests {
         registers.set_result(&AMD64, -2);
         registers.restore_arguments(&AMD64, &before);
         assert_eq!(registers.argument(&AMD64, 0), 0x4c_5010);
-        assert_eq!(registers.get(&AMD64, 10), (-2_i64) as u64);
+        assert_eq!(registers.get(&AMD64, 10), (-2_i64).cast_unsigned());
         assert_eq!(registers.bytes().len(), 27 * 8);
     }
 

@@ -201,17 +201,13 @@ impl Tracer<'_> {
     /// A program is about to be executed.
     fn call(&mut self, pid: Pid) -> Result<(), Errno> {
         self.has_called |= pid == self.first;
-        match self.change(pid) {
-            Ok(Some(pending)) => {
-                self.pending.insert(pid, pending);
-                ptrace::finish_call(pid)
-            }
-            // Whatever kept it from being looked at, the kernel has the word for it.
-            Ok(None) | Err(_) => {
-                self.pending.remove(&pid);
-                ptrace::go_on(pid, 0)
-            }
+        if let Ok(Some(pending)) = self.change(pid) {
+            self.pending.insert(pid, pending);
+            return ptrace::finish_call(pid);
         }
+        // Whatever kept it from being looked at, the kernel has the word for it.
+        self.pending.remove(&pid);
+        ptrace::go_on(pid, 0)
     }
 
     fn change(&mut self, pid: Pid) -> Result<Option<Pending>, Errno> {
@@ -381,7 +377,7 @@ fn plain(view: &View<'_>, path: Vec<u8>) -> Result<Called, Errno> {
 
 /// What `execveat` is called with. Interpreters get such a file by a name in `/dev/fd`.
 fn at(view: &View<'_>, path: &[u8], folder: u64, flags: u64) -> Result<Called, Errno> {
-    let number = folder as u32 as i32;
+    let number = (folder as u32).cast_signed();
     if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
         // Unknown, or one that asks about the file itself (`AT_EXECVE_CHECK`).
         return Err(Errno::INVAL);

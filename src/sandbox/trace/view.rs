@@ -15,7 +15,7 @@ use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::credentials::{Own, Status};
+use super::credentials::{Assumed, Own, Status};
 use super::script::HEAD;
 
 /// As many links as the kernel follows.
@@ -79,13 +79,13 @@ impl<'a> View<'a> {
         }
         let assumed = self.own.assume(&self.status.credentials);
         let file = self.walk(path, base, follow)?;
-        self.sight(file, assumed)
+        self.sight(&file, assumed)
     }
 
     /// The file that a descriptor stands for.
     pub(super) fn executable_descriptor(&self, number: i32) -> Result<Sight, Errno> {
         let file = handle(self.thread.join("fd").join(number.to_string()))?;
-        self.sight(file, self.own.assume(&self.status.credentials))
+        self.sight(&file, self.own.assume(&self.status.credentials))
     }
 
     /// Whether the descriptor is closed when the thread executes something.
@@ -98,8 +98,8 @@ impl<'a> View<'a> {
             .is_some_and(|flags| flags & CLOSE_ON_EXEC != 0)
     }
 
-    fn sight(&self, file: OwnedFd, assumed: Option<super::credentials::Assumed<'_>>) -> Result<Sight, Errno> {
-        let stat = rustix::fs::fstat(&file)?;
+    fn sight(&self, file: &OwnedFd, assumed: Option<Assumed<'_>>) -> Result<Sight, Errno> {
+        let stat = rustix::fs::fstat(file)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(Errno::ACCESS);
         }
@@ -196,7 +196,7 @@ impl<'a> View<'a> {
     }
 
     fn proc_link(&self, link: &OwnedFd, folder: &Stat, name: &[u8]) -> Result<Link, Errno> {
-        let is_proc = rustix::fs::fstatfs(link)?.f_type as u64 == PROC_MAGIC;
+        let is_proc = rustix::fs::fstatfs(link)?.f_type.cast_unsigned() == PROC_MAGIC;
         if is_proc && folder.st_ino != PROC_ROOT {
             return Ok(Link::Magic);
         }
