@@ -37,7 +37,7 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
     let folder = Path::new(&plan.folder);
     root::mount(&plan.root, folder, &mut notes)?;
     let root = folder.join("root");
-    mounts::enter(&root, &plan.volumes, &mut notes, || match way {
+    mounts::enter(&root, &plan.volumes, &plan.confine, &mut notes, || match way {
         Way::Trace => place::from_host(&root, &plan.handlers),
         _ => Ok(()),
     })?;
@@ -50,16 +50,22 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
     for text in notes {
         handoff.tell(&Message::Note { text });
     }
+    for limit in &plan.confine.ulimits {
+        if let Some(text) = limit.set().map_err(Step::Limit.on(&limit.name))? {
+            handoff.tell(&Message::Warning { text });
+        }
+    }
 
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let identity = plan.process.user.resolve(root.map_err(Step::Mount.on("/"))?)?;
     enter_cwd(&plan.process.cwd)?;
-    confine::become_user(&identity)?;
-    // Becoming another user has cleared it.
-    lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the container"))?;
     if way == Way::Trace {
+        // Before the container's own filter, which may let no other be added.
         trace::install().map_err(Step::Trace.on("the container"))?;
     }
+    confine::become_user(&identity, &plan.confine)?;
+    // Becoming another user has cleared it.
+    lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the container"))?;
     Err(program::execute(&plan.process, &identity.home))
 }
 

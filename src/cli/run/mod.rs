@@ -1,5 +1,6 @@
 //! `run`: an image becomes a container.
 
+mod confine;
 mod emulation;
 mod root;
 mod user;
@@ -15,7 +16,7 @@ use super::{dirs, doctor};
 use crate::emulator::{self, Options};
 use crate::image::{Image, ImageRef};
 use crate::sandbox::{
-    Container, Folder, Handlers, Ids, Overrides, Process, Root, SandboxError, Signals, Snapshots,
+    Confine, Container, Folder, Handlers, Ids, Overrides, Process, Root, SandboxError, Signals, Snapshots,
 };
 use crate::target::Platform;
 
@@ -47,6 +48,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     volumes: volumes::VolumeArgs,
+
+    #[command(flatten)]
+    confine: confine::ConfineArgs,
 
     #[command(flatten)]
     emulation: emulation::EmulationArgs,
@@ -85,6 +89,7 @@ impl Args {
             user: self.user.user,
             groups: self.user.group_add,
         };
+        let confine = Confine::new(&self.confine.options()?)?;
         let volumes = self.volumes.prepare(image.config(), printer)?;
         let process = Process::of(image.config(), overrides, &hostname)?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
@@ -100,7 +105,8 @@ impl Args {
         let platform = image.platform();
         let (root, ids) = (Root::default(), Ids::of_caller().0);
         let folder = Folder::new(&cache.join("run"))?;
-        let mut container = Container { folder, root, process, volumes, hostname, handlers, emulation, ids };
+        let mut container =
+            Container { folder, root, process, volumes, confine, hostname, handlers, emulation, ids };
         let snapshots = Snapshots::new(&cache);
         let mut image = Some(image);
         let status = root::with_ids(|ids, shortage| {

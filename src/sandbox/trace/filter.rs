@@ -22,7 +22,7 @@ const TRACE: u32 = 0x7ff0_0000;
 /// Has the kernel stop this process, and all that come of it, for the tracer when it executes a program. Without a tracer
 /// such a call fails with `ENOSYS`.
 ///
-/// The process must have given up new privileges.
+/// The process must have `CAP_SYS_ADMIN`, or have given up new privileges.
 pub(in crate::sandbox) fn install() -> Result<(), Errno> {
     let host = HOST.ok_or(Errno::OPNOTSUPP)?;
     let mut code = program(host.calls);
