@@ -14,7 +14,8 @@ use rustix::thread::UnshareFlags;
 use super::handoff::Handoff;
 use super::namespaces::unshare;
 use super::plan::{Emulator, Failure, Handler, Message, Plan, Step};
-use super::{confine, lifeline, mounts, program, root};
+use super::way::Way;
+use super::{confine, lifeline, mounts, place, program, root, trace};
 use crate::binfmt::{self, Flags, Rule};
 use crate::target::Magic;
 
@@ -24,6 +25,7 @@ const BINFMT_MISC: &str = "/proc/sys/fs/binfmt_misc";
 pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
     let plan: Plan = handoff.plan().map_err(Step::Handoff.io("the plan"))?;
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the container"))?;
+    let way = Way::hear(&handoff.lifeline).map_err(Step::Start.io("the container"))?;
     // Its own mounts: a new root for one process of a mount namespace is one for all, and the outer process
     // must go on seeing the host's `/proc`.
     unshare(UnshareFlags::NEWNS).map_err(Step::Namespaces.on("mount"))?;
@@ -34,8 +36,16 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
     let mut notes = Vec::new();
     let folder = Path::new(&plan.folder);
     root::mount(&plan.root, folder, &mut notes)?;
-    mounts::enter(&folder.join("root"), &plan.volumes, &plan.confine, &mut notes)?;
-    register(&plan, &emulators, &mut notes)?;
+    let root = folder.join("root");
+    mounts::enter(&root, &plan.volumes, &plan.confine, &mut notes, || match way {
+        Way::Trace => place::from_host(&root, &plan.handlers),
+        _ => Ok(()),
+    })?;
+    match way {
+        Way::Private => register(&plan, &emulators)?,
+        Way::Trace => place::from_container(&plan.handlers)?,
+        Way::Host | Way::None => {}
+    }
     drop(emulators);
     for text in notes {
         handoff.tell(&Message::Note { text });
@@ -49,6 +59,10 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let identity = plan.process.user.resolve(root.map_err(Step::Mount.on("/"))?)?;
     enter_cwd(&plan.process.cwd)?;
+    if way == Way::Trace {
+        // Before the container's own filter, which may let no other be added.
+        trace::install().map_err(Step::Trace.on("the container"))?;
+    }
     confine::become_user(&identity, &plan.confine)?;
     // Becoming another user has cleared it.
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the container"))?;
@@ -67,21 +81,13 @@ fn open(handler: &Handler) -> Result<Option<OwnedFd>, Failure> {
 }
 
 /// Gives the container handlers of its own, which it can use and not change.
-fn register(plan: &Plan, emulators: &[Option<OwnedFd>], notes: &mut Vec<String>) -> Result<(), Failure> {
+fn register(plan: &Plan, emulators: &[Option<OwnedFd>]) -> Result<(), Failure> {
     if plan.handlers.is_empty() {
         return Ok(());
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    if let Err(errno) = rustix::mount::mount("binfmt_misc", BINFMT_MISC, "binfmt_misc", flags, None) {
-        if plan.handlers_needed {
-            return Err(Step::Handlers.on(BINFMT_MISC)(errno));
-        }
-        notes.push(format!(
-            "foreign programs that the container's program starts will not run: no private binfmt_misc ({})",
-            std::io::Error::from(errno)
-        ));
-        return Ok(());
-    }
+    rustix::mount::mount("binfmt_misc", BINFMT_MISC, "binfmt_misc", flags, None)
+        .map_err(Step::Handlers.on(BINFMT_MISC))?;
     for (handler, emulator) in plan.handlers.iter().zip(emulators) {
         let interpreter = match (emulator, &handler.emulator) {
             (Some(fd), _) => PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())),

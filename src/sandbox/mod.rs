@@ -2,12 +2,12 @@
 //!
 //! Three processes make a run. The supervisor (the caller) prepares the root file system and starts
 //! this program anew as the outer process; that one makes the namespaces and starts it anew once more as
-//! the container's first process, which mounts what a container has, registers the container's
-//! emulators in a binfmt_misc of its own, gives up its rights and becomes the container's program. Each
+//! the container's first process, which mounts what a container has, sees to it that foreign programs reach
+//! their emulators ([`Emulation`]), gives up its rights and becomes the container's program. Each
 //! dies with the one before it.
 //!
 //! The namespaces are user, mount, pid, ipc, uts and cgroup; the network is the host's. The caller is root inside, and its
-//! subordinate ids are the other users; see [`Ids`]. There is no seccomp filter and no cgroup limit yet.
+//! subordinate ids are the other users; see [`Ids`]. There is no seccomp filter but the tracer's, and no cgroup limit yet.
 
 mod confine;
 mod error;
@@ -21,6 +21,7 @@ mod lifeline;
 mod mounts;
 mod namespaces;
 mod outer;
+mod place;
 mod plan;
 pub mod probe;
 mod process;
@@ -30,8 +31,10 @@ mod root;
 mod runner;
 mod signals;
 pub mod size;
+mod trace;
 mod userns;
 mod volumes;
+mod way;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -51,6 +54,7 @@ pub use root::{Pruned, Root, Snapshot, Snapshots, Told};
 pub use runner::Container;
 pub use signals::Signals;
 pub use volumes::{Beneath, Source, Volume, VolumeError};
+pub use way::Emulation;
 
 /// Search path of a container whose image sets none.
 pub const DEFAULT_PATH: &str = program::PATH;

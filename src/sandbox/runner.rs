@@ -9,7 +9,7 @@ use rustix::process::Pid;
 
 use super::handoff::{self, Handoff, OUTER};
 use super::plan::{Message, Plan, Process};
-use super::{Confine, Folder, Handlers, Ids, Root, SandboxError, Signals, Volume, userns};
+use super::{Confine, Emulation, Folder, Handlers, Ids, Root, SandboxError, Signals, Volume, userns};
 use crate::progress::Progress;
 
 /// One container.
@@ -29,6 +29,8 @@ pub struct Container {
     pub hostname: String,
     /// The emulators of foreign programs in it.
     pub handlers: Handlers,
+    /// How foreign programs are to reach them; the best way that can be had if `None`.
+    pub emulation: Option<Emulation>,
     /// Its users and groups.
     pub ids: Ids,
 }
@@ -58,6 +60,7 @@ impl Container {
             handlers: self.handlers.list.clone(),
             handlers_needed: self.handlers.needed,
             emulated: self.handlers.emulated,
+            emulation: self.emulation,
         };
         let (theirs, mut ours) = std::io::pipe().map_err(start)?;
         let (handoff, reader) = Handoff::new(&plan, OwnedFd::from(theirs)).map_err(start)?;

@@ -15,6 +15,7 @@ mod containerfile;
 mod copy;
 mod debian;
 mod doctor;
+mod emulation;
 mod emulator;
 mod emulators;
 mod facts;

@@ -1,6 +1,7 @@
 //! `run`: an image becomes a container.
 
 mod confine;
+mod emulation;
 mod root;
 mod user;
 mod volumes;
@@ -37,10 +38,6 @@ pub(super) struct Args {
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<OsString>,
 
-    /// Run foreign programs with this static qemu-user program
-    #[arg(long, value_name = "PATH")]
-    emulator: Option<PathBuf>,
-
     /// Say also what was chosen and why
     // The program's own option without its letter, which is the volumes' here as in docker.
     #[arg(long, action = clap::ArgAction::Count)]
@@ -54,6 +51,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     confine: confine::ConfineArgs,
+
+    #[command(flatten)]
+    emulation: emulation::EmulationArgs,
 
     #[command(flatten)]
     registry: RegistryArgs,
@@ -93,18 +93,20 @@ impl Args {
         let volumes = self.volumes.prepare(image.config(), printer)?;
         let process = Process::of(image.config(), overrides, &hostname)?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
-        let options = Options { given: self.emulator, cache: &cache, search: &search };
+        let emulation = self.emulation.way();
+        let options = Options { given: self.emulation.emulator, cache: &cache, search: &search };
         let handlers = Handlers::of(&image, &options)?;
 
         printer.verbose(format_args!("the image is for {}", image.platform()));
-        for handler in &handlers.list {
+        for handler in handlers.list.iter().filter(|handler| !handler.spare) {
             printer.verbose(format_args!("programs for {} run through {}", handler.guest, handler.emulator));
         }
 
         let platform = image.platform();
         let (root, ids) = (Root::default(), Ids::of_caller().0);
         let folder = Folder::new(&cache.join("run"))?;
-        let mut container = Container { folder, root, process, volumes, confine, hostname, handlers, ids };
+        let mut container =
+            Container { folder, root, process, volumes, confine, hostname, handlers, emulation, ids };
         let snapshots = Snapshots::new(&cache);
         let mut image = Some(image);
         let status = root::with_ids(|ids, shortage| {
