@@ -32,6 +32,9 @@ pub(super) fn summary(rule: Rule) -> &'static str {
         Rule::ForeignFormat => "programs are for Linux, not for macOS or Windows",
         Rule::ArchiveLayout => "the archive is one that RouterOS's `/container/add file=` takes",
         Rule::Size => "the unpacked image fits into the flash of the device's boards",
+        Rule::AllowanceExpired => "no allowance of the policy file is past its last day",
+        Rule::AllowanceUnused => "every allowance of the policy file allows something that is found",
+        Rule::BaselineGone => "what the baseline has is still found",
     }
 }
 
@@ -242,6 +245,27 @@ pub(super) fn explanation(rule: Rule) -> Explanation {
                   from storing its configuration.",
             mend: "Use a smaller base, or put the root directory on USB or a tmpfs disk.",
             allow: "Where the device has such a disk.",
+        },
+        Rule::AllowanceExpired => Explanation {
+            holds: "No allowance (`[[check.allow]]`) of the policy file is past the day that its `expires` names. That day is the last on \
+                    which it holds, in UTC.",
+            why: "What it allowed is found again, with its own severity; this finding says why it came back, or that the allowance has \
+                  become superfluous.",
+            mend: "Mend what was allowed and remove the allowance, or give it a later day and a reason that is true today.",
+            allow: "Give `expires` only to what shall end; an allowance without it holds for ever.",
+        },
+        Rule::AllowanceUnused => Explanation {
+            holds: "Every allowance of the policy file allows at least one finding, if its rule is held and its target was looked at.",
+            why: "An allowance that nothing needs is often a path that was mistyped or has moved, and would hide the next finding there.",
+            mend: "Remove the allowance, or correct its path.",
+            allow: "Where one policy file serves many images, of which each needs a part: `allowance-unused = \"off\"` in \
+                    `[check.rules]`.",
+        },
+        Rule::BaselineGone => Explanation {
+            holds: "Every finding that the baseline has is found again.",
+            why: "What is gone was mended, and would be passed over if it came back.",
+            mend: "`polyarch check --baseline FILE --write-baseline` writes the baseline anew, without what is gone.",
+            allow: "Where one baseline serves many images, of which each has a part of its findings.",
         },
     }
 }

@@ -97,6 +97,8 @@ pub struct Finding {
     /// for what is of the image itself.
     #[serde(serialize_with = "lossy_path")]
     pub path: Option<PathBuf>,
+    /// The line in it, from 1, where the file is a text and one line is to blame.
+    pub line: Option<u32>,
     /// The layer that the file is from.
     pub layer: Option<Layer>,
     /// The target that it was held against.
@@ -159,6 +161,10 @@ pub struct Summary {
     pub notes: usize,
     /// Facts that nobody declares.
     pub unknown: usize,
+    /// Findings that the policy allows, which are not among the others.
+    pub allowed: usize,
+    /// Findings that the baseline has, which are not among the others.
+    pub known: usize,
 }
 
 /// Everything that was found.

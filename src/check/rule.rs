@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::Severity;
 use super::explain;
+use crate::target::nearest;
 
 /// A rule. Its id is public: policies, baselines and reports name it, and it never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +62,12 @@ pub enum Rule {
     ArchiveLayout,
     /// The image fits into the device's flash.
     Size,
+    /// No allowance of the policy is past its last day.
+    AllowanceExpired,
+    /// Every allowance of the policy allows something.
+    AllowanceUnused,
+    /// What the baseline has is there yet.
+    BaselineGone,
 }
 
 /// What is to be known of a rule.
@@ -78,7 +85,7 @@ pub struct Explanation {
 
 impl Rule {
     /// All rules, in the order in which they are listed.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::PlatformMismatch,
         Self::Machine,
         Self::Class,
@@ -104,6 +111,9 @@ impl Rule {
         Self::ForeignFormat,
         Self::ArchiveLayout,
         Self::Size,
+        Self::AllowanceExpired,
+        Self::AllowanceUnused,
+        Self::BaselineGone,
     ];
 
     /// The public id.
@@ -135,6 +145,9 @@ impl Rule {
             Self::ForeignFormat => "foreign-format",
             Self::ArchiveLayout => "archive-layout",
             Self::Size => "size",
+            Self::AllowanceExpired => "allowance-expired",
+            Self::AllowanceUnused => "allowance-unused",
+            Self::BaselineGone => "baseline-gone",
         }
     }
 
@@ -166,7 +179,9 @@ impl Rule {
             | Self::Linkage
             | Self::SetuidForeign
             | Self::UnsupportedUnderEmulation
-            | Self::ForeignFormat => Severity::Warning,
+            | Self::ForeignFormat
+            | Self::AllowanceExpired => Severity::Warning,
+            Self::AllowanceUnused | Self::BaselineGone => Severity::Note,
         }
     }
 
@@ -206,8 +221,11 @@ impl UnknownRule {
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
-        let names: Vec<&str> = Rule::ALL.iter().map(|rule| rule.as_str()).collect();
-        Some(format!("the rules are {}", names.join(", ")))
+        let names = Rule::ALL.map(Rule::as_str);
+        Some(match nearest(&self.text, names.into_iter()) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => format!("the rules are {}", names.join(", ")),
+        })
     }
 }
 

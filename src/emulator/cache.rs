@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::{DebianPackage, Emulator, EmulatorError, Source, probe};
+use super::{DebianPackage, Emulator, EmulatorError, Source, memo};
 use crate::debian;
 use crate::progress::Progress;
 use crate::target::{Guest, Platform, Target};
@@ -95,7 +95,7 @@ pub(super) fn find(
     let Some((description, folder)) = known.pop() else { return Ok(None) };
     let source = Source::Cache { package: description.package.clone() };
     let emulator = description.emulator(&folder, source);
-    let found = probe::sha256(&emulator.path)?;
+    let found = memo::facts(cache, &emulator.path, false)?.sha256;
     if found != emulator.sha256 {
         return Err(EmulatorError::Changed {
             path: emulator.path,

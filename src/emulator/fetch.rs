@@ -76,7 +76,7 @@ pub fn fetch_each(
 ) -> Result<Vec<Emulator>, EmulatorError> {
     let target = find::host_target(host)?;
     if let Some(path) = &options.find.given {
-        return guests.iter().map(|guest| find::given(guest, target, path)).collect();
+        return guests.iter().map(|guest| find::given(guest, target, path, options.find.cache)).collect();
     }
     let cached = |guest: &Guest| match cache::find(options.find.cache, guest, target, options.suite) {
         // What has changed is fetched anew.
@@ -89,7 +89,7 @@ pub fn fetch_each(
         for (guest, found) in guests.iter().zip(&mut found) {
             *found = if options.latest { None } else { cached(guest)? };
             if found.is_none() && is_own {
-                *found = find::on_host(guest, target, options.find.search, &mut Vec::new())?;
+                *found = find::on_host(guest, target, &options.find, &mut Vec::new())?;
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Emulator, EmulatorError, Source, Unfit, cache, probe};
+use super::{Emulator, EmulatorError, Source, Unfit, cache, memo, probe};
 use crate::target::{Catalogue, Guest, Platform, Target};
 
 /// Where distributions and users put the host's own emulators.
@@ -30,14 +30,14 @@ pub struct Options<'a> {
 pub fn find(guest: &Guest, host: &Platform, options: &Options<'_>) -> Result<Emulator, EmulatorError> {
     let target = host_target(host)?;
     if let Some(path) = &options.given {
-        return given(guest, target, path);
+        return given(guest, target, path, options.cache);
     }
     if let Some(cached) = cache::find(options.cache, guest, target, None)? {
         return Ok(cached);
     }
     let mut rejected = Vec::new();
     if target.platform == Platform::host()
-        && let Some(own) = on_host(guest, target, options.search, &mut rejected)?
+        && let Some(own) = on_host(guest, target, options, &mut rejected)?
     {
         return Ok(own);
     }
@@ -56,7 +56,12 @@ pub(super) fn host_target(host: &Platform) -> Result<&'static Target, EmulatorEr
 }
 
 /// The program that the user gave, if it can serve.
-pub(super) fn given(guest: &Guest, host: &Target, path: &Path) -> Result<Emulator, EmulatorError> {
+pub(super) fn given(
+    guest: &Guest,
+    host: &Target,
+    path: &Path,
+    cache: &Path,
+) -> Result<Emulator, EmulatorError> {
     let read = |source| EmulatorError::Read { path: path.into(), source };
     let unfit =
         |unfit| EmulatorError::Unfit { path: path.into(), host: Box::new(host.platform.clone()), unfit };
@@ -64,7 +69,7 @@ pub(super) fn given(guest: &Guest, host: &Target, path: &Path) -> Result<Emulato
     probe::check(&path, &host.elf).map_err(read)?.map_err(unfit)?;
     // Another machine's program cannot be asked.
     if host.platform == Platform::host() {
-        match probe::told(&path) {
+        match memo::facts(cache, &path, true)?.told {
             None => return Err(unfit(Unfit::NotEmulator)),
             Some(told) if told.guest != guest.name => {
                 return Err(unfit(Unfit::Guest { expected: guest.name.clone(), found: told.guest }));
@@ -72,21 +77,21 @@ pub(super) fn given(guest: &Guest, host: &Target, path: &Path) -> Result<Emulato
             Some(_) => {}
         }
     }
-    described(guest, host, path, Source::Given)
+    described(guest, host, path, Source::Given, cache)
 }
 
 /// The first of the host's own programs that can serve. Those that cannot are told in `rejected`.
 pub(super) fn on_host(
     guest: &Guest,
     host: &Target,
-    search: &[PathBuf],
+    options: &Options<'_>,
     rejected: &mut Vec<(PathBuf, Unfit)>,
 ) -> Result<Option<Emulator>, EmulatorError> {
-    for candidate in candidates(guest, search) {
+    for candidate in candidates(guest, options.search) {
         // A link is resolved, since the emulator may be bound or copied to where its target is not.
         let Ok(path) = candidate.canonicalize() else { continue };
         match probe::check(&path, &host.elf) {
-            Ok(Ok(())) => return described(guest, host, path, Source::Host).map(Some),
+            Ok(Ok(())) => return described(guest, host, path, Source::Host, options.cache).map(Some),
             Ok(Err(unfit)) => rejected.push((candidate, unfit)),
             // One that may not be read is no emulator for this user.
             Err(_) => {}
@@ -118,10 +123,22 @@ fn candidates(guest: &Guest, search: &[PathBuf]) -> Vec<PathBuf> {
 }
 
 /// The emulator at `path`, which is known to fit, with its version and digest.
-fn described(guest: &Guest, host: &Target, path: PathBuf, source: Source) -> Result<Emulator, EmulatorError> {
-    let sha256 = probe::sha256(&path)?;
+fn described(
+    guest: &Guest,
+    host: &Target,
+    path: PathBuf,
+    source: Source,
+    cache: &Path,
+) -> Result<Emulator, EmulatorError> {
     // What another machine's program is can only be told by running it, which is not ours to try.
-    let version = if host.platform == Platform::host() { probe::told(&path) } else { None };
-    let version = version.map(|told| told.version);
-    Ok(Emulator { guest: guest.name.clone(), host: host.platform.clone(), path, version, sha256, source })
+    let facts = memo::facts(cache, &path, host.platform == Platform::host())?;
+    let version = facts.told.map(|told| told.version);
+    Ok(Emulator {
+        guest: guest.name.clone(),
+        host: host.platform.clone(),
+        path,
+        version,
+        sha256: facts.sha256,
+        source,
+    })
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::find::{self, Options};
-use super::{DebianPackage, EmulatorError, Pins, cache, package, probe, rules};
+use super::{DebianPackage, EmulatorError, Pins, cache, memo, package, rules};
 use crate::target::{Catalogue, Guest, Platform, Target};
 
 /// One guest on one host.
@@ -135,7 +135,8 @@ fn pair(
     let mut on_host = Vec::new();
     if host.platform == Platform::host() {
         for path in find::all_on_host(guest, host, options.search) {
-            let version = probe::told(&path).map(|told| told.version);
+            let told = memo::facts(options.cache, &path, true).ok().and_then(|facts| facts.told);
+            let version = told.map(|told| told.version);
             on_host.push(OnHost { path, version });
         }
     }

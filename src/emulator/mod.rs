@@ -9,6 +9,7 @@ mod error;
 mod fetch;
 mod find;
 mod list;
+mod memo;
 mod package;
 mod pins;
 mod probe;

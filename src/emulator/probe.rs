@@ -10,6 +10,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{EmulatorError, Unfit};
 use crate::debian::Sha256;
 use crate::elf::{Blocks, ElfError, Identity, Reader};
@@ -76,7 +78,7 @@ pub(super) fn sha256(path: &Path) -> Result<String, EmulatorError> {
 }
 
 /// What an emulator tells of itself.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Told {
     /// The guest, by QEMU's name.
     pub(super) guest: String,

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::{EmulatorError, Pins, cache, probe};
+use super::{EmulatorError, Pins, cache, memo, probe};
 use crate::progress::Progress;
 
 /// How long an index of packages is kept. It is of use only to who fetches from the same archive again soon.
@@ -84,6 +84,11 @@ pub fn prune(
     let task = progress.begin("looking through the cache", None);
     for host in cache::entries(&emulators)? {
         if !host.is_dir() {
+            continue;
+        }
+        if host.ends_with(memo::FOLDER) {
+            // What is written there counts for nothing once its file has changed or gone.
+            add(host, None);
             continue;
         }
         for guest in cache::entries(&host)? {

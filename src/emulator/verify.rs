@@ -135,6 +135,12 @@ fn probe(guest: &Guest) -> Option<&'static [u8]> {
 /// [`EmulatorError`] where nothing can be run; a check that fails is no error.
 pub fn verify(guest: &Guest, emulator: Emulator, options: &Options<'_>) -> Result<Verified, EmulatorError> {
     let program = probe(guest).ok_or_else(|| EmulatorError::NoProbe { guest: guest.name.clone() })?;
+    // Verified means read whole, and not only known from before.
+    let found = super::probe::sha256(&emulator.path)?;
+    if found != emulator.sha256 {
+        let Emulator { path, guest, host, sha256: expected, .. } = emulator;
+        return Err(EmulatorError::Changed { path, guest, host: Box::new(host), expected, found });
+    }
     let under = under(&emulator, options)?;
     // Without a name there is nothing to leave behind. The emulator opens it as the descriptor that it inherits.
     let name = format!("probe-{}", guest.name);

@@ -8,6 +8,7 @@ mod file;
 pub mod machine;
 mod platform;
 
+pub(crate) use catalogue::nearest;
 pub use catalogue::{Catalogue, Guest};
 pub use file::TargetError;
 pub use platform::{Platform, PlatformError};

@@ -11,7 +11,8 @@ use polyarch::target::{Catalogue, Platform};
 use rustix::process::Signal;
 
 use crate::support::handlers::{
-    INSIDE, escaped, executable, handlers, hellos, in_a_private_registry, work, write,
+    INSIDE, escaped, executable, handlers, hellos, host_changes, host_stays, in_a_private_registry, work,
+    write,
 };
 use crate::support::{Cx, Ran, ran};
 
@@ -245,6 +246,7 @@ fn persistent_handlers_are_files_and_stable_emulators() {
 #[test]
 fn wrong_requests_are_refused_before_the_kernel_is_asked() {
     let cx = Cx::new();
+    let _still = host_stays();
     let host = Platform::host().to_string();
     let refused = |args: &[&str]| {
         let ran = ran(cx.as_nobody(env!("CARGO_BIN_EXE_polyarch")).arg("binfmt").args(args));
@@ -386,7 +388,7 @@ fn the_hosts_own_registry_is_left_as_it_was() {
         assert!(refused.contains("polyarch binfmt exec"), "{refused}");
         return;
     }
-    let _turn = host_turn();
+    let _turn = host_changes();
     let registry = Path::new(REGISTRY);
     let mounted = binfmt::is_mounted(registry);
     if !mounted {
@@ -445,13 +447,6 @@ fn the_hosts_own_registry_is_left_as_it_was() {
 /// Whether the kernel finds nobody who runs the program.
 fn does_not_run(command: &mut Command) -> bool {
     matches!(command.output(), Err(err) if err.raw_os_error() == Some(8))
-}
-
-/// Held while the host's registry is changed.
-fn host_turn() -> fs::File {
-    let file = fs::File::open(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    file.lock().unwrap();
-    file
 }
 
 /// Done when it goes, however the test ends.

@@ -9,7 +9,7 @@ use polyarch::binfmt::{self, REGISTRY};
 use rustix::process::Signal;
 
 use crate::support::handlers::{
-    INSIDE, escaped, executable, handlers, hellos, in_a_private_registry, work, write,
+    INSIDE, escaped, executable, handlers, hellos, host_stays, in_a_private_registry, work, write,
 };
 use crate::support::{Cx, Ran, ran};
 
@@ -21,6 +21,7 @@ fn exec(cx: &Cx, args: &[&str]) -> Ran {
 fn four_machines_run_side_by_side_as_an_ordinary_user() {
     let cx = Cx::new();
     hellos(&cx);
+    let _still = host_stays();
     let before = handlers();
     let out = exec(&cx, &["--", "sh", "-c", "./hello-mips; ./hello-ppc; ./hello-arm; ./hello-riscv64"]);
     let expected = "hello from mips\nhello from ppc\nhello from armv7l\nhello from riscv64\n";

@@ -89,7 +89,9 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(files(&path));
-        } else if !path.ends_with(".lock") && !path.to_str().unwrap().contains("/indexes/") {
+        } else if !path.ends_with(".lock")
+            && !["/indexes/", "/.known/"].iter().any(|it| path.to_str().unwrap().contains(it))
+        {
             found.push(path);
         }
     }

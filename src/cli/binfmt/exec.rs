@@ -17,7 +17,7 @@ use crate::target::{Catalogue, Guest, Platform};
 
 /// Run a command with private handlers of foreign programs, as an ordinary user
 ///
-/// The command (a shell, chroot, debootstrap, `make check`, `cargo test`) runs in a user and mount namespace with a binfmt_misc
+/// The command (a shell, chroot, mmdebstrap, `make check`, `cargo test`) runs in a user and mount namespace with a binfmt_misc
 /// of its own; the host's stays as it is. It sees the same files, processes and network, and has the same working directory,
 /// environment, terminal and signals. The host's handlers work in it too; what they have with the flag `F` comes first, unless
 /// a target is named. What the command leaves running ends with it.

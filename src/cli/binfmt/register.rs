@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::super::emulator::find_or_fetch;
+use super::super::emulator::{fetch_missing, find_or_fetch};
 use super::super::exit::ExitStatus;
 use super::super::format::{self, Format};
 use super::super::printer::Printer;
@@ -122,9 +122,20 @@ impl Register {
         let (mut done, mut failed) = (Vec::new(), false);
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
         let cache = dirs::cache()?;
+        let options = Options { given: self.emulator.clone(), cache: &cache, search: &search };
+        if self.selection.all
+            && let Err(err) = fetch_missing(&guests, &host, &options, printer)
+        {
+            // What is there already can be registered all the same.
+            warn(format_args!("{}", report::one_line(err.as_ref())));
+        }
         for guest in guests {
-            let options = Options { given: self.emulator.clone(), cache: &cache, search: &search };
-            let emulator = match find_or_fetch(guest, &host, options, printer) {
+            let found = if self.selection.all {
+                emulator::find(guest, &host, &options).map_err(anyhow::Error::new)
+            } else {
+                find_or_fetch(guest, &host, options.clone(), printer)
+            };
+            let emulator = match found {
                 Ok(emulator) => emulator,
                 // Not every guest has an emulator everywhere.
                 Err(err) if self.selection.all => {

@@ -136,6 +136,25 @@ pub(super) fn find_or_fetch(
     Ok(found)
 }
 
+/// Fetches those of `guests` that are not there and that the pins have, so that a package is fetched once for all of them.
+pub(super) fn fetch_missing(
+    guests: &[&'static Guest],
+    host: &Platform,
+    find: &Options<'_>,
+    printer: Printer,
+) -> anyhow::Result<()> {
+    let served = emulator::served(host, None, &pins()?)?;
+    let is_missing = |guest: &&&Guest| {
+        served.iter().any(|served| served.name == guest.name)
+            && matches!(emulator::find(guest, host, find), Err(EmulatorError::NotFound { .. }))
+    };
+    let missing: Vec<&Guest> = guests.iter().filter(is_missing).copied().collect();
+    if !missing.is_empty() {
+        fetch::How::default().fetch(&missing, host, find.clone(), printer)?;
+    }
+    Ok(())
+}
+
 /// Where an emulator came from, for people.
 fn origin(emulator: &Emulator) -> String {
     let name =

@@ -18,6 +18,7 @@ pub(crate) const INSIDE: &str = "POLYARCH_TEST_INSIDE";
 /// folder that `prepare` fills. The host's handlers must be the same after as before.
 pub(crate) fn in_a_private_registry(name: &str, prepare: impl FnOnce(&Path)) {
     let cx = Cx::new();
+    let _still = host_stays();
     let before = handlers();
     let copy = cx.path("test");
     fs::copy("/proc/self/exe", &copy).unwrap();
@@ -44,6 +45,20 @@ pub(crate) fn in_a_private_registry(name: &str, prepare: impl FnOnce(&Path)) {
     let output = ran(&mut command).success();
     assert!(output.contains("1 passed"), "{output}");
     assert_eq!(handlers(), before, "the host's handlers changed");
+}
+
+/// Held while the host's registry is changed; while it must not change, [`host_stays`]. For all tests of this machine.
+pub(crate) fn host_changes() -> fs::File {
+    let file = fs::File::open("/proc/sys/fs").unwrap();
+    file.lock().unwrap();
+    file
+}
+
+/// See [`host_changes`].
+pub(crate) fn host_stays() -> fs::File {
+    let file = fs::File::open("/proc/sys/fs").unwrap();
+    file.lock_shared().unwrap();
+    file
 }
 
 /// The host's handlers, with what each file says.

@@ -1,0 +1,148 @@
+//! What was learnt of an emulator before.
+//!
+//! Reading a program whole for its digest, and starting it for its version, takes longer than many a container runs. Both are
+//! written down in `CACHE/emulators/.known/`, under the file's device and inode and with what the kernel changes whenever the
+//! file is written: an entry counts only as long as that is the same. (A file's change time is the kernel's; no program sets it.)
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::probe::{self, Told};
+use super::{EmulatorError, cache};
+
+/// The folder's name, among those of the hosts.
+pub(super) const FOLDER: &str = ".known";
+
+/// The most of an entry that is read, in bytes.
+const LIMIT: u64 = 4096;
+
+/// How long a file must have been as it is before it is written down: within the grain of the file system's clock it could be
+/// written once more and show the same time.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// What is known of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Facts {
+    /// SHA-256, in hexadecimal digits.
+    pub(super) sha256: String,
+    /// What it tells of itself, where this machine can run it and was asked to.
+    pub(super) told: Option<Told>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    /// Size in bytes; modification and change time, each in seconds and nanoseconds.
+    state: (u64, i64, i64, i64, i64),
+    /// Whether it was asked what it is.
+    asked: bool,
+    facts: Facts,
+}
+
+/// The digest of the file at `path`, and, with `ask`, what the program tells of itself; from an earlier reading where nothing
+/// has changed since.
+pub(super) fn facts(cache: &Path, path: &Path, ask: bool) -> Result<Facts, EmulatorError> {
+    let read = |source| EmulatorError::Read { path: path.into(), source };
+    let before = path.metadata().map_err(read)?;
+    let entry = place(cache, &before);
+    if let Some(known) = recall(&entry)
+        && known.state == state(&before)
+        && known.asked == ask
+    {
+        return Ok(known.facts);
+    }
+    let facts = Facts { sha256: probe::sha256(path)?, told: if ask { probe::told(path) } else { None } };
+    let after = path.metadata().map_err(read)?;
+    // What tells nothing of itself may have been too slow this once.
+    if state(&before) == state(&after) && is_settled(&after) && ask == facts.told.is_some() {
+        keep(&entry, &Entry { state: state(&after), asked: ask, facts: facts.clone() });
+    }
+    Ok(facts)
+}
+
+fn state(file: &fs::Metadata) -> (u64, i64, i64, i64, i64) {
+    (file.len(), file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec())
+}
+
+fn is_settled(file: &fs::Metadata) -> bool {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(file.ctime()).is_ok_and(|changed| now.as_secs() > changed.saturating_add(SETTLED.as_secs()))
+}
+
+fn place(cache: &Path, file: &fs::Metadata) -> PathBuf {
+    cache::emulators(cache).join(FOLDER).join(format!("{:x}-{:x}.json", file.dev(), file.ino()))
+}
+
+/// An entry that is damaged, or not there, is none.
+fn recall(place: &Path) -> Option<Entry> {
+    let mut text = Vec::new();
+    File::open(place).ok()?.take(LIMIT).read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// Writes it down, or not: without it, everything is only slower.
+fn keep(place: &Path, entry: &Entry) {
+    let Some(folder) = place.parent() else { return };
+    let kept = || {
+        fs::create_dir_all(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        serde_json::to_writer(&mut file, entry)?;
+        file.persist(place)?;
+        std::io::Result::Ok(())
+    };
+    let _ = kept();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A script that tells of itself as QEMU does.
+    fn program(folder: &Path, version: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = folder.join("qemu");
+        fs::write(&path, format!("#!/bin/sh\necho qemu-mips version {version}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    fn entries(cache: &Path) -> usize {
+        fs::read_dir(cache::emulators(cache).join(FOLDER)).map_or(0, Iterator::count)
+    }
+
+    #[test]
+    fn a_file_that_has_just_changed_is_not_written_down() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = program(folder.path(), "7.2.1");
+        let first = facts(folder.path(), &path, true).unwrap();
+        assert_eq!(first.told.unwrap().version, "7.2.1");
+        assert_eq!(entries(folder.path()), 0);
+        // The same size, so that only the times tell.
+        program(folder.path(), "7.2.2");
+        assert_eq!(facts(folder.path(), &path, true).unwrap().told.unwrap().version, "7.2.2");
+    }
+
+    #[test]
+    fn an_entry_counts_while_the_file_is_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        // This test's own program has been as it is for long enough, or is read once more.
+        let path = std::env::current_exe().unwrap();
+        let real = facts(folder.path(), &path, false).unwrap();
+        assert_eq!(real.sha256, probe::sha256(&path).unwrap());
+        let there = path.metadata().unwrap();
+        let entry = place(folder.path(), &there);
+        let lie = Facts { sha256: "another".into(), told: None };
+        keep(&entry, &Entry { state: state(&there), asked: false, facts: lie.clone() });
+        assert_eq!(facts(folder.path(), &path, false).unwrap(), lie);
+        let mut other = state(&there);
+        other.4 ^= 1;
+        keep(&entry, &Entry { state: other, asked: false, facts: lie });
+        assert_eq!(facts(folder.path(), &path, false).unwrap(), real);
+        fs::write(&entry, "{").unwrap();
+        assert_eq!(facts(folder.path(), &path, false).unwrap(), real);
+    }
+}
