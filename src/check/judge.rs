@@ -155,6 +155,7 @@ impl Judge<'_> {
             input: self.subject.input.clone(),
             platform: platform.map(|platform| platform.normalized().to_string()),
             path,
+            line: None,
             layer,
             target: self.target.map(|target| target.name.clone()),
             message: verdict.message,

@@ -109,14 +109,21 @@ impl File {
         self.mode & 0o111 != 0
     }
 
+    /// Reads the first bytes of a file of this machine.
+    pub(super) fn read_head(&mut self) {
+        use std::io::Read as _;
+        let Ok(file) = std::fs::File::open(&self.path) else { return };
+        // Only what was found to be a regular file is a program.
+        let _ = file.take(64).read_to_end(&mut self.head);
+    }
+
     pub(super) fn name(&self) -> &str {
         self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
     }
 }
 
 /// All files of a root.
-#[must_use]
-pub fn files_of(root: &dyn Listed) -> Vec<File> {
+pub(super) fn files_of(root: &dyn Listed) -> Vec<File> {
     let mut files = Vec::new();
     root.files(&mut |listing| {
         let (what, head) = listing.executable.map_or((What::Other, Vec::new()), |executable| {
@@ -150,8 +157,7 @@ fn what(executable: &Executable) -> What {
 }
 
 /// Files that are in no root.
-#[must_use]
-pub fn files_alone(records: Vec<Record>) -> Vec<File> {
+pub(super) fn files_alone(records: Vec<Record>) -> Vec<File> {
     let file = |record: Record| {
         let what = match record.content {
             Content::Elf(identity) => What::Elf(Arc::from(identity)),
@@ -162,7 +168,9 @@ pub fn files_alone(records: Vec<Record>) -> Vec<File> {
         };
         File { path: record.path.into(), mode: 0o777, size: 0, layer: None, head: Vec::new(), what }
     };
-    records.into_iter().map(file).collect()
+    let mut files: Vec<File> = records.into_iter().map(file).collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files
 }
 
 /// Whether a folder is a root file system, by the folders in it.
