@@ -7,6 +7,7 @@ mod error;
 mod explain;
 mod finding;
 mod judge;
+mod routeros;
 mod rule;
 mod run;
 mod subject;

@@ -109,7 +109,8 @@ impl Args {
         let is_routeros = self.profile == Some(Profile::RouterOs);
         let references: Vec<ImageRef> =
             self.inputs.iter().filter_map(|input| ImageRef::find(&input.to_string_lossy()).ok()).collect();
-        let access = if references.is_empty() { dirs::access() } else { self.registry.access(&references)? };
+        let access =
+            if references.is_empty() { dirs::access() } else { self.registry.access(&references)? };
         let check = Check {
             targets: &targets,
             which: match &self.platform {
