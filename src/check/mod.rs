@@ -6,7 +6,10 @@
 mod error;
 mod explain;
 mod finding;
+mod fingerprint;
+pub mod formats;
 mod judge;
+mod policy;
 mod routeros;
 mod rule;
 mod run;
@@ -15,6 +18,7 @@ mod subject;
 pub use error::CheckError;
 pub use finding::{Finding, Input, InputKind, Layer, Report, Severity, Summary, UnknownSeverity};
 pub use judge::{Options, judge};
+pub use policy::{Baseline, Day, Fault, Level, Policy, PolicyError, Position, UnknownLevel};
 pub use rule::{Explanation, Rule, UnknownRule};
 pub use run::{Check, Which};
 pub use subject::{File, ImageFacts, Subject, What};

@@ -3,7 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
+use super::Shortage;
 use super::plan::{Failure, Step};
+use super::root::Told;
+use crate::image::ImageError;
 
 /// A container could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +36,48 @@ pub enum SandboxError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// The namespace gets no ids.
+    #[error("giving the user namespace its ids")]
+    Ids {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The namespace gets fewer ids than were asked for; with [`Ids::single`](super::Ids::single) it gets what it asks for.
+    #[error("giving the user namespace its ids: {}", shortage.0)]
+    IdsRefused {
+        /// Why.
+        shortage: Shortage,
+    },
+    /// A layer of the image cannot be read.
+    #[error("reading layer {layer} of the image")]
+    Layer {
+        /// Which, from 1.
+        layer: usize,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A layer of the image is not to be had.
+    #[error("opening layer {layer} of the image")]
+    Image {
+        /// Which, from 1.
+        layer: usize,
+        /// Why.
+        #[source]
+        source: ImageError,
+    },
+    /// A layer of the image cannot be unpacked.
+    #[error("unpacking layer {layer} of the image")]
+    Unpack {
+        /// Which, from 1.
+        layer: usize,
+        /// Why.
+        #[source]
+        source: Told,
+        /// What to do about it.
+        hint: Option<String>,
     },
     /// A step of making the container failed.
     #[error("{step} `{subject}` for the container")]
@@ -90,11 +137,32 @@ pub enum SandboxError {
     /// Neither the image nor the caller names a program.
     #[error("the image names no program to run")]
     NoProgram,
-    /// The image wants to run as a user that there is not in this sandbox.
-    #[error("the image runs as user `{user}`, and only root can be had in the container")]
-    User {
-        /// As the image says.
+    /// The container's user is not in its `/etc/passwd`.
+    #[error("there is no user `{user}` in the container's `/etc/passwd`")]
+    UserName {
+        /// As the caller or the image says.
         user: String,
+    },
+    /// A group is not in the container's `/etc/group`.
+    #[error("there is no group `{group}` in the container's `/etc/group`")]
+    GroupName {
+        /// As the caller or the image says.
+        group: String,
+    },
+    /// The container's user or group is not among the ids that can be had in it.
+    #[error("the container cannot run as `{user}`, whose id cannot be had in it")]
+    UserId {
+        /// As the caller or the image says.
+        user: String,
+    },
+    /// A volume cannot be mounted.
+    #[error("mounting {volume} in the container")]
+    Volume {
+        /// What, and where.
+        volume: String,
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// A signal ended the preparation.
     #[error("interrupted by signal {signal} before the container started")]
@@ -118,6 +186,8 @@ impl SandboxError {
                  `noexec`? `POLYARCH_CACHE_DIR` puts it elsewhere"
                     .into()
             }
+            Self::Ids { .. } => user_namespace_hint(),
+            Self::Unpack { hint, .. } => return hint.clone(),
             Self::Inside { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => user_namespace_hint(),
             Self::Handlers { .. } => "Linux 6.7 or newer has it; a program put into an image by `polyarch bundle` runs \
                  without, through the emulator in the image"
@@ -128,10 +198,23 @@ impl SandboxError {
             Self::NotExecutable { source, .. } => cannot_execute_hint(source),
             Self::Interpreter { .. } => "`polyarch inspect` of the program shows what it needs".into(),
             Self::NoProgram => "give one after the image, as in `polyarch run IMAGE PROGRAM`".into(),
-            Self::User { .. } => {
-                "users other than root need `/etc/subuid`, which is not supported yet; make an image whose user is `0`"
+            Self::UserName { .. } | Self::GroupName { .. } => {
+                "give a number, or a name that the image has, with `--user`".into()
+            }
+            Self::UserId { .. } => {
+                "an ordinary user has ids besides root's by lines in `/etc/subuid` and `/etc/subgid`, as in \
+                 `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 NAME` as root, and by Debian's package \
+                 `uidmap`; else `--user 0`"
                     .into()
             }
+            Self::Volume { source, .. } => match source.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(Errno::NOTDIR | Errno::ISDIR) => {
+                    "a folder is mounted on a folder, and a file on a file".into()
+                }
+                Some(Errno::LOOP) => "a link in the image leads from there to nothing".into(),
+                Some(Errno::OPNOTSUPP) => "nothing can be mounted in the container's `/proc`".into(),
+                _ => return None,
+            },
             Self::Folder { .. } => {
                 "set `POLYARCH_CACHE_DIR` to a folder on a local disk that you may write, with room for the image".into()
             }
@@ -178,6 +261,10 @@ impl From<Failure> for SandboxError {
             Step::Handlers => return Self::Handlers { source },
             Step::MountPoint => return Self::MountPoint { path: subject, source },
             Step::Start => return Self::Start { source },
+            Step::Volume => return Self::Volume { volume: subject, source },
+            Step::UserName => return Self::UserName { user: subject },
+            Step::GroupName => return Self::GroupName { group: subject },
+            Step::UserId => return Self::UserId { user: subject },
             Step::Find | Step::Execute if not_found => return Self::NotFound { program: subject, source },
             Step::Find | Step::Execute => return Self::NotExecutable { program: subject, source },
             Step::Interpreter => return Self::Interpreter { program: subject, source },
@@ -185,9 +272,11 @@ impl From<Failure> for SandboxError {
             Step::Namespaces => "making the namespaces",
             Step::Mount => "mounting",
             Step::Prepare => "making",
+            Step::Copy => "copying",
+            Step::Remove => "removing",
             Step::Register => REGISTER,
             Step::Emulator => "opening the emulator",
-            Step::Identity => "dropping",
+            Step::Identity => "setting",
             Step::WorkingDirectory => "entering the working directory",
             Step::Handoff => "reading",
         };

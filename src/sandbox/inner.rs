@@ -14,7 +14,7 @@ use rustix::thread::UnshareFlags;
 use super::handoff::Handoff;
 use super::namespaces::unshare;
 use super::plan::{Emulator, Failure, Handler, Message, Plan, Step};
-use super::{identity, lifeline, mounts, program};
+use super::{confine, lifeline, mounts, program, root};
 use crate::binfmt::{self, Flags, Rule};
 use crate::target::Magic;
 
@@ -32,16 +32,22 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
     // Emulators of the host are out of sight after the root has changed; an open descriptor stays good.
     let emulators = plan.handlers.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let mut notes = Vec::new();
-    mounts::enter(&Path::new(&plan.folder).join("root"), &mut notes)?;
+    let folder = Path::new(&plan.folder);
+    root::mount(&plan.root, folder, &mut notes)?;
+    mounts::enter(&folder.join("root"), &plan.volumes, &mut notes)?;
     register(&plan, &emulators, &mut notes)?;
     drop(emulators);
     for text in notes {
         handoff.tell(&Message::Note { text });
     }
 
-    identity::drop_privileges().map_err(Step::Identity.on("capabilities"))?;
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let identity = plan.process.user.resolve(root.map_err(Step::Mount.on("/"))?)?;
     enter_cwd(&plan.process.cwd)?;
-    Err(program::execute(&plan.process))
+    confine::become_user(&identity)?;
+    // Becoming another user has cleared it.
+    lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the container"))?;
+    Err(program::execute(&plan.process, &identity.home))
 }
 
 /// The host's emulator of `handler`, where it is one of the host.

@@ -5,6 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::confine::User;
+use super::volumes::Volume;
+
 /// The program that the container runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
@@ -14,6 +17,8 @@ pub struct Process {
     pub env: Vec<(OsString, OsString)>,
     /// The working directory, made where it is missing.
     pub cwd: OsString,
+    /// Who runs it.
+    pub user: User,
 }
 
 /// A guest whose programs the container runs through an emulator.
@@ -50,13 +55,13 @@ impl fmt::Display for Emulator {
 /// Everything that the processes inside need.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Plan {
-    /// The caller's ids, which are root's inside.
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    /// The folder of this run: `root` is the file system, `exe` an empty file to mount this program on.
+    /// The folder of this run: `root` is where the file system is put together, `exe` an empty file to mount this program on.
     pub(super) folder: OsString,
+    /// What the root file system is made of.
+    pub(super) root: super::root::Plan,
     pub(super) hostname: String,
     pub(super) process: Process,
+    pub(super) volumes: Vec<Volume>,
     pub(super) handlers: Vec<Handler>,
     /// Whether the container cannot do without its handlers.
     pub(super) handlers_needed: bool,
@@ -71,6 +76,8 @@ pub(super) enum Message {
     Unshared,
     /// The container's first process exists; its process id as the supervisor sees it.
     Started { pid: i32 },
+    /// Layers were unpacked, or not.
+    Unpacked(super::root::Unpacked),
     /// The user may want to know.
     Note { text: String },
     /// The container cannot start.
@@ -95,11 +102,17 @@ pub(super) enum Step {
     Namespaces,
     Mount,
     Prepare,
+    Copy,
+    Remove,
     MountPoint,
     Handlers,
     Register,
     Emulator,
+    Volume,
     Identity,
+    UserName,
+    GroupName,
+    UserId,
     WorkingDirectory,
     Find,
     Execute,

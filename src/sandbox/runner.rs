@@ -9,20 +9,26 @@ use rustix::process::Pid;
 
 use super::handoff::{self, Handoff, OUTER};
 use super::plan::{Message, Plan, Process};
-use super::{Folder, Handlers, SandboxError, Signals};
+use super::{Folder, Handlers, Ids, Root, SandboxError, Signals, Volume, userns};
 use crate::progress::Progress;
 
 /// One container.
 #[derive(Debug)]
 pub struct Container {
-    /// Where its root file system is.
+    /// The folder of this run.
     pub folder: Folder,
+    /// Its root file system.
+    pub root: Root,
     /// What it runs.
     pub process: Process,
+    /// What is mounted in it besides what every container has.
+    pub volumes: Vec<Volume>,
     /// Its name of itself.
     pub hostname: String,
     /// The emulators of foreign programs in it.
     pub handlers: Handlers,
+    /// Its users and groups.
+    pub ids: Ids,
 }
 
 impl Container {
@@ -41,16 +47,16 @@ impl Container {
         };
         interrupted()?;
         let plan = Plan {
-            uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
             folder: self.folder.path().into(),
+            root: self.root.plan(),
             hostname: self.hostname.clone(),
             process: self.process.clone(),
+            volumes: self.volumes.clone(),
             handlers: self.handlers.list.clone(),
             handlers_needed: self.handlers.needed,
             emulated: self.handlers.emulated,
         };
-        let (theirs, ours) = std::io::pipe().map_err(start)?;
+        let (theirs, mut ours) = std::io::pipe().map_err(start)?;
         let (handoff, reader) = Handoff::new(&plan, OwnedFd::from(theirs)).map_err(start)?;
         let mut command = Command::new(PathBuf::from("/proc/self/exe"));
         command.arg0("polyarch").arg(OUTER);
@@ -62,22 +68,32 @@ impl Container {
         let outer = Pid::from_raw(child.id().cast_signed());
         let mut failure = None;
         for message in handoff::messages(reader) {
-            match message {
-                Message::Started { pid } => {
-                    if let (Some(pid), Some(outer)) = (Pid::from_raw(pid), outer) {
+            match (message, outer) {
+                (Message::Unshared, Some(outer)) => {
+                    let refused = match userns::give(&self.ids, outer, &mut ours) {
+                        Ok(None) => continue,
+                        Ok(Some(shortage)) => SandboxError::IdsRefused { shortage },
+                        Err(source) => SandboxError::Ids { source },
+                    };
+                    let _ = child.kill();
+                    failure = Some(refused);
+                }
+                (Message::Started { pid }, Some(outer)) => {
+                    if let Some(pid) = Pid::from_raw(pid) {
                         signals.pass_on_to(pid, outer);
                     }
                 }
-                Message::Unshared => {}
-                Message::Note { text } => progress.note(&text),
-                Message::Failed(reason) => failure = Some(reason),
+                (Message::Note { text }, _) => progress.note(&text),
+                // Of a process that was ended because of the first failure, that one is told.
+                (Message::Failed(reason), _) => failure = failure.or(Some(reason.into())),
+                _ => {}
             }
         }
         let status = child.wait().map_err(start)?;
         drop(ours);
         if let Some(reason) = failure {
             interrupted()?;
-            return Err(reason.into());
+            return Err(reason);
         }
         let signal = signals.interrupted().or(status.signal());
         let code = signal.map_or_else(|| status.code().unwrap_or_default(), |signal| 128 + signal);

@@ -2,6 +2,7 @@
 
 pub(crate) mod archive;
 pub(crate) mod cc;
+pub(crate) mod container;
 pub(crate) mod deb;
 pub(crate) mod elf;
 pub(crate) mod handlers;
@@ -10,6 +11,7 @@ pub(crate) mod image;
 pub(crate) mod oci;
 pub(crate) mod probe;
 pub(crate) mod registry;
+pub(crate) mod schema;
 pub(crate) mod tarball;
 
 use std::ffi::OsStr;
