@@ -10,6 +10,7 @@ mod binfmt_exec;
 mod build_steps;
 mod bundle;
 mod check_report;
+mod check_table;
 mod compress;
 mod containerfile;
 mod copy;
