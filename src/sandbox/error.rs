@@ -96,6 +96,9 @@ pub enum SandboxError {
         /// As the image says.
         user: String,
     },
+    /// The program is to have a terminal, and its input is to come from what is none.
+    #[error("the input device is not a TTY, and `-t` with `-i` needs one")]
+    NoTerminal,
     /// A signal ended the preparation.
     #[error("interrupted by signal {signal} before the container started")]
     Interrupted {
@@ -127,6 +130,7 @@ impl SandboxError {
             }
             Self::NotExecutable { source, .. } => cannot_execute_hint(source),
             Self::Interpreter { .. } => "`polyarch inspect` of the program shows what it needs".into(),
+            Self::NoTerminal => "leave out `-t` where input comes from a pipe or a file".into(),
             Self::NoProgram => "give one after the image, as in `polyarch run IMAGE PROGRAM`".into(),
             Self::User { .. } => {
                 "users other than root need `/etc/subuid`, which is not supported yet; make an image whose user is `0`"
@@ -188,6 +192,7 @@ impl From<Failure> for SandboxError {
             Step::Register => REGISTER,
             Step::Emulator => "opening the emulator",
             Step::Identity => "dropping",
+            Step::Terminal => "making the terminal",
             Step::WorkingDirectory => "entering the working directory",
             Step::Handoff => "reading",
         };

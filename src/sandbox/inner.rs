@@ -14,7 +14,7 @@ use rustix::thread::UnshareFlags;
 use super::handoff::Handoff;
 use super::namespaces::unshare;
 use super::plan::{Emulator, Failure, Handler, Message, Plan, Step};
-use super::{identity, lifeline, mounts, program};
+use super::{identity, lifeline, mounts, program, terminal};
 use crate::binfmt::{self, Flags, Rule};
 use crate::target::Magic;
 
@@ -38,6 +38,14 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
     for text in notes {
         handoff.tell(&Message::Note { text });
     }
+
+    // What is mounted and made for the program is there; now the place where it is.
+    let terminal = match (&plan.terminal, &handoff.link) {
+        (Some(pty), Some(link)) => Some(terminal::make(pty, link)?),
+        _ => None,
+    };
+    handoff.link = None;
+    terminal::enter(terminal.as_ref()).map_err(Step::Terminal.on("the session"))?;
 
     identity::drop_privileges().map_err(Step::Identity.on("capabilities"))?;
     enter_cwd(&plan.process.cwd)?;

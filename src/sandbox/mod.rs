@@ -18,6 +18,7 @@ mod identity;
 mod ids;
 mod inner;
 mod lifeline;
+mod link;
 mod mounts;
 mod namespaces;
 mod outer;
@@ -28,6 +29,7 @@ mod procfs;
 mod program;
 mod runner;
 mod signals;
+mod terminal;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -42,6 +44,7 @@ pub use plan::{Emulator, Handler, Process};
 pub use process::Overrides;
 pub use runner::Container;
 pub use signals::Signals;
+pub use terminal::Terminal;
 
 /// Search path of a container whose image sets none.
 pub const DEFAULT_PATH: &str = program::PATH;

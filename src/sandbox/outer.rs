@@ -18,7 +18,7 @@ use rustix::thread::UnshareFlags;
 use super::handoff::{Handoff, INNER};
 use super::namespaces::unshare;
 use super::plan::{Failure, Message, Plan, Step};
-use super::{lifeline, procfs, signals};
+use super::{lifeline, procfs, signals, terminal};
 
 /// How often a container whose first process is emulated is looked at; see [`procfs::deadly_wait`].
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -28,8 +28,8 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     let plan: Plan = handoff.plan().map_err(Step::Handoff.io("the plan"))?;
     // A terminal's signals reach this process too. It takes no notice; the supervisor decides. Handlers,
     // unlike ignoring, do not pass on to the program.
-    for signal in signals::FORWARDED {
-        let _ = signal_hook::flag::register(*signal, Arc::new(AtomicBool::new(false)));
+    for signal in signals::caught() {
+        let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
     }
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the sandbox"))?;
 
@@ -52,6 +52,8 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     handoff.tell(&Message::Started { pid: child.id().cast_signed() });
     // From here on only the container's process speaks, and its program's start closes the pipe.
     handoff.messages = None;
+    handoff.link = None;
+    terminal::leave_streams();
     let status = wait(child, plan.emulated).map_err(Step::Start.io("the container"));
     drop(ours);
     status

@@ -62,6 +62,8 @@ pub(super) struct Plan {
     pub(super) handlers_needed: bool,
     /// Whether the first program runs through an emulator.
     pub(super) emulated: bool,
+    /// The program's terminal, where it has one of its own.
+    pub(super) terminal: Option<super::terminal::Pty>,
 }
 
 /// What the processes inside tell the supervisor, one JSON value a line.
@@ -100,6 +102,7 @@ pub(super) enum Step {
     Register,
     Emulator,
     Identity,
+    Terminal,
     WorkingDirectory,
     Find,
     Execute,

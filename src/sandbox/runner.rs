@@ -4,11 +4,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 
 use rustix::process::Pid;
 
 use super::handoff::{self, Handoff, OUTER};
+use super::link::Link;
 use super::plan::{Message, Plan, Process};
+use super::signals::Role;
+use super::terminal::{Streams, Terminal};
 use super::{Folder, Handlers, SandboxError, Signals};
 use crate::progress::Progress;
 
@@ -23,13 +27,16 @@ pub struct Container {
     pub hostname: String,
     /// The emulators of foreign programs in it.
     pub handlers: Handlers,
+    /// What of the caller's its program is connected to.
+    pub terminal: Terminal,
 }
 
 impl Container {
     /// Runs it to its end, and gives the status of its program, or 128 and the number of the signal that ended it.
     ///
-    /// Standard input, output and error are the program's. The caller's program is started anew for the
-    /// processes inside, so its `main` must call [`super::enter`] before all else.
+    /// Standard output and error are the program's, and input, where [`Terminal`] says so: what it gets as it is, is let go of in this
+    /// process, so that a pipe ends with the program. The caller's program is started anew for the processes inside, so its `main`
+    /// must call [`super::enter`] before all else.
     ///
     /// # Errors
     /// [`SandboxError`] where the container could not be started. The root file system stays until the container is dropped.
@@ -40,6 +47,7 @@ impl Container {
             None => Ok(()),
         };
         interrupted()?;
+        let mut streams = Streams::new(self.terminal)?;
         let plan = Plan {
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
@@ -49,15 +57,22 @@ impl Container {
             handlers: self.handlers.list.clone(),
             handlers_needed: self.handlers.needed,
             emulated: self.handlers.emulated,
+            terminal: streams.pty(),
         };
         let (theirs, ours) = std::io::pipe().map_err(start)?;
-        let (handoff, reader) = Handoff::new(&plan, OwnedFd::from(theirs)).map_err(start)?;
+        let (link, far) = Link::pair().map_err(start)?;
+        let (mut handoff, reader) = Handoff::new(&plan, OwnedFd::from(theirs)).map_err(start)?;
+        handoff.link = Some(far);
+        let link = Arc::new(link);
         let mut command = Command::new(PathBuf::from("/proc/self/exe"));
         command.arg0("polyarch").arg(OUTER);
         handoff.give(&mut command).map_err(start)?;
+        streams.give(&mut command).map_err(start)?;
         let mut child = command.spawn().map_err(start)?;
-        // Our copies of what it inherited; while they are open the pipe does not end.
-        drop(handoff);
+        // Our copies of what it inherited; while they are open no pipe ends.
+        drop((handoff, command));
+        signals.show_on(streams.console());
+        let streams = streams.begin(link).map_err(start)?;
 
         let outer = Pid::from_raw(child.id().cast_signed());
         let mut failure = None;
@@ -65,7 +80,7 @@ impl Container {
             match message {
                 Message::Started { pid } => {
                     if let (Some(pid), Some(outer)) = (Pid::from_raw(pid), outer) {
-                        signals.pass_on_to(pid, outer);
+                        signals.pass_on_to(pid, outer, Role::First);
                     }
                 }
                 Message::Unshared => {}
@@ -75,6 +90,8 @@ impl Container {
         }
         let status = child.wait().map_err(start)?;
         drop(ours);
+        streams.finish();
+        signals.show_on(None);
         if let Some(reason) = failure {
             interrupted()?;
             return Err(reason.into());

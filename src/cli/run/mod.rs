@@ -1,7 +1,12 @@
 //! `run`: an image becomes a container.
 
+mod environment;
+mod terminal;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
+
+pub(super) use environment::variable;
 
 use super::exit::ExitStatus;
 use super::printer::Printer;
@@ -20,9 +25,11 @@ use crate::target::Platform;
 /// polyarch failed, 126 that the program cannot be executed, 127 that it was not found.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Set an environment variable; without a value, pass on the one that it has here
-    #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = passed)]
-    env: Vec<(String, Option<String>)>,
+    #[command(flatten)]
+    terminal: terminal::TerminalArgs,
+
+    #[command(flatten)]
+    environment: environment::EnvironmentArgs,
 
     /// The working directory in the container
     #[arg(short, long, value_name = "DIR")]
@@ -48,6 +55,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
+        let terminal = self.terminal.terminal()?;
         let mut command = self.command.into_iter();
         let image = command.next().unwrap_or_default();
         let reference = ImageRef::find(&image.to_string_lossy())?;
@@ -59,12 +67,9 @@ impl Args {
         let overrides = Overrides {
             args: command.collect(),
             entrypoint: self.entrypoint,
-            env: self
-                .env
-                .into_iter()
-                .filter_map(|(name, value)| Some((name.into(), value?.into())))
-                .collect(),
+            env: self.environment.variables()?,
             cwd: self.workdir,
+            tty: terminal.tty,
         };
         let process = Process::of(image.config(), overrides, &hostname)?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
@@ -86,7 +91,7 @@ impl Args {
         let platform = image.platform();
         // What is unpacked needs the image no more; the store may be pruned.
         drop(image);
-        let container = Container { folder, process, hostname, handlers };
+        let container = Container { folder, process, hostname, handlers, terminal };
         match container.run(&signals, &printer) {
             Ok(status) => Ok(ExitStatus::External(status)),
             Err(err) => {
@@ -128,22 +133,4 @@ fn unpack(image: &Image, folder: &Folder, signals: &Signals, printer: Printer) -
 
 fn named(err: LayerError, index: usize) -> anyhow::Error {
     anyhow::Error::new(err).context(format!("unpacking layer {} of the image", index + 1))
-}
-
-/// `NAME=VALUE`, or `NAME` with the value that it has here; `None` where it has none, as docker leaves such out.
-fn passed(text: &str) -> Result<(String, Option<String>), String> {
-    if text.contains('=') {
-        return variable(text).map(|(name, value)| (name, Some(value)));
-    }
-    if text.is_empty() {
-        Err("a variable needs a name".into())
-    } else {
-        Ok((text.into(), std::env::var(text).ok()))
-    }
-}
-
-/// `NAME=VALUE`.
-pub(super) fn variable(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("a variable is given as `NAME=VALUE`")?;
-    if name.is_empty() { Err("a variable needs a name".into()) } else { Ok((name.into(), value.into())) }
 }
