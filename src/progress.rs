@@ -12,6 +12,11 @@ pub trait Progress: Sync + fmt::Debug {
 
     /// One sentence that the user may want to know, such as which of several ways was taken.
     fn note(&self, message: &str);
+
+    /// One sentence that the user must know: something that was asked for is not done, or something was changed.
+    fn warn(&self, message: &str) {
+        self.note(message);
+    }
 }
 
 /// One piece of work in progress. Dropping it ends it.

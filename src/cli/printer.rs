@@ -90,6 +90,12 @@ impl Progress for Printer {
     fn note(&self, message: &str) {
         self.verbose(message);
     }
+
+    fn warn(&self, message: &str) {
+        if self.verbosity > Verbosity::Quiet {
+            line(format_args!("{WARNING}warning{WARNING:#}: {message}"));
+        }
+    }
 }
 
 /// Work that goes on at the same time has a line each.

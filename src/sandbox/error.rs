@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
 use super::plan::{Failure, Step};
 
 /// A container could not be run.
@@ -90,15 +92,36 @@ pub enum SandboxError {
     /// Neither the image nor the caller names a program.
     #[error("the image names no program to run")]
     NoProgram,
-    /// The image wants to run as a user that there is not in this sandbox.
-    #[error("the image runs as user `{user}`, and only root can be had in the container")]
-    User {
-        /// As the image says.
+    /// The container's user is not in its `/etc/passwd`.
+    #[error("there is no user `{user}` in the container's `/etc/passwd`")]
+    UserName {
+        /// As the caller or the image says.
         user: String,
     },
     /// The program is to have a terminal, and its input is to come from what is none.
     #[error("the input device is not a TTY, and `-t` with `-i` needs one")]
     NoTerminal,
+    /// A group is not in the container's `/etc/group`.
+    #[error("there is no group `{group}` in the container's `/etc/group`")]
+    GroupName {
+        /// As the caller or the image says.
+        group: String,
+    },
+    /// The container's user or group is not among the ids that can be had in it.
+    #[error("the container cannot run as `{user}`, whose id cannot be had in it")]
+    UserId {
+        /// As the caller or the image says.
+        user: String,
+    },
+    /// A volume cannot be mounted.
+    #[error("mounting {volume} in the container")]
+    Volume {
+        /// What, and where.
+        volume: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A signal ended the preparation.
     #[error("interrupted by signal {signal} before the container started")]
     Interrupted {
@@ -132,10 +155,23 @@ impl SandboxError {
             Self::Interpreter { .. } => "`polyarch inspect` of the program shows what it needs".into(),
             Self::NoTerminal => "leave out `-t` where input comes from a pipe or a file".into(),
             Self::NoProgram => "give one after the image, as in `polyarch run IMAGE PROGRAM`".into(),
-            Self::User { .. } => {
-                "users other than root need `/etc/subuid`, which is not supported yet; make an image whose user is `0`"
+            Self::UserName { .. } | Self::GroupName { .. } => {
+                "give a number, or a name that the image has, with `--user`".into()
+            }
+            Self::UserId { .. } => {
+                "an ordinary user has ids besides root's by lines in `/etc/subuid` and `/etc/subgid`, as in \
+                 `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 NAME` as root, and by Debian's package \
+                 `uidmap`; else `--user 0`"
                     .into()
             }
+            Self::Volume { source, .. } => match source.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(Errno::NOTDIR | Errno::ISDIR) => {
+                    "a folder is mounted on a folder, and a file on a file".into()
+                }
+                Some(Errno::LOOP) => "a link in the image leads from there to nothing".into(),
+                Some(Errno::OPNOTSUPP) => "nothing can be mounted in the container's `/proc`".into(),
+                _ => return None,
+            },
             Self::Folder { .. } => {
                 "set `POLYARCH_CACHE_DIR` to a folder on a local disk that you may write, with room for the image".into()
             }
@@ -182,6 +218,10 @@ impl From<Failure> for SandboxError {
             Step::Handlers => return Self::Handlers { source },
             Step::MountPoint => return Self::MountPoint { path: subject, source },
             Step::Start => return Self::Start { source },
+            Step::Volume => return Self::Volume { volume: subject, source },
+            Step::UserName => return Self::UserName { user: subject },
+            Step::GroupName => return Self::GroupName { group: subject },
+            Step::UserId => return Self::UserId { user: subject },
             Step::Find | Step::Execute if not_found => return Self::NotFound { program: subject, source },
             Step::Find | Step::Execute => return Self::NotExecutable { program: subject, source },
             Step::Interpreter => return Self::Interpreter { program: subject, source },
@@ -191,8 +231,8 @@ impl From<Failure> for SandboxError {
             Step::Prepare => "making",
             Step::Register => REGISTER,
             Step::Emulator => "opening the emulator",
-            Step::Identity => "dropping",
             Step::Terminal => "making the terminal",
+            Step::Identity => "setting",
             Step::WorkingDirectory => "entering the working directory",
             Step::Handoff => "reading",
         };

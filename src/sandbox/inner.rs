@@ -1,6 +1,5 @@
 //! The container's first process, before it becomes the container's program.
 
-use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -12,16 +11,18 @@ use rustix::mount::MountFlags;
 use rustix::thread::UnshareFlags;
 
 use super::handoff::Handoff;
+use super::init::{self, Init, Part};
 use super::namespaces::unshare;
 use super::plan::{Emulator, Failure, Handler, Message, Plan, Step};
-use super::{identity, lifeline, mounts, program, terminal};
+use super::{confine, lifeline, mounts, program, terminal};
 use crate::binfmt::{self, Flags, Rule};
 use crate::target::Magic;
 
 const BINFMT_MISC: &str = "/proc/sys/fs/binfmt_misc";
 
-/// Makes the container's inside and becomes its program. Returns only where that fails.
-pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
+/// Makes the container's inside and becomes its program. Returns where that fails, and where this process is to go on as the first one
+/// beside the program.
+pub(super) fn run(handoff: &mut Handoff) -> Result<Init, Failure> {
     let plan: Plan = handoff.plan().map_err(Step::Handoff.io("the plan"))?;
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the container"))?;
     // Its own mounts: a new root for one process of a mount namespace is one for all, and the outer process
@@ -32,7 +33,7 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
     // Emulators of the host are out of sight after the root has changed; an open descriptor stays good.
     let emulators = plan.handlers.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let mut notes = Vec::new();
-    mounts::enter(&Path::new(&plan.folder).join("root"), &mut notes)?;
+    mounts::enter(&Path::new(&plan.folder).join("root"), &plan.volumes, &mut notes)?;
     register(&plan, &emulators, &mut notes)?;
     drop(emulators);
     for text in notes {
@@ -45,11 +46,23 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
         _ => None,
     };
     handoff.link = None;
-    terminal::enter(terminal.as_ref()).map_err(Step::Terminal.on("the session"))?;
-
-    identity::drop_privileges().map_err(Step::Identity.on("capabilities"))?;
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let identity = plan.process.user.resolve(root.map_err(Step::Mount.on("/"))?)?;
     enter_cwd(&plan.process.cwd)?;
-    Err(program::execute(&plan.process))
+    terminal::give_to(&identity, terminal.as_ref());
+    confine::become_user(&identity)?;
+    // Becoming another user has cleared it.
+    lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the container"))?;
+    if plan.init
+        && let Part::Init(init) = init::divide().map_err(Step::Start.on("the program's process"))?
+    {
+        // Only the program's process speaks from here on.
+        handoff.messages = None;
+        return Ok(init);
+    }
+    terminal::enter(terminal.as_ref()).map_err(Step::Terminal.on("the session"))?;
+    terminal::keep_streams_only().map_err(Step::Prepare.io("the program's descriptors"))?;
+    Err(program::execute(&plan.process, &identity.home))
 }
 
 /// The host's emulator of `handler`, where it is one of the host.

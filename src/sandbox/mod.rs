@@ -9,13 +9,14 @@
 //! The namespaces are user, mount, pid, ipc, uts and cgroup; the network is the host's. One id is mapped,
 //! the caller's, which is root's inside. There is no seccomp filter and no cgroup limit yet.
 
+mod confine;
 mod error;
 mod exec;
 mod folder;
 mod handlers;
 mod handoff;
-mod identity;
 mod ids;
+mod init;
 mod inner;
 mod lifeline;
 mod link;
@@ -29,12 +30,15 @@ mod procfs;
 mod program;
 mod runner;
 mod signals;
+mod size;
 mod terminal;
+mod volumes;
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+pub use confine::User;
 pub use error::SandboxError;
 pub use exec::{Exec, ExecError, Registration};
 pub use folder::Folder;
@@ -45,6 +49,7 @@ pub use process::Overrides;
 pub use runner::Container;
 pub use signals::Signals;
 pub use terminal::Terminal;
+pub use volumes::{Volume, VolumeError};
 
 /// Search path of a container whose image sets none.
 pub const DEFAULT_PATH: &str = program::PATH;
@@ -65,7 +70,7 @@ pub fn enter(args: &[OsString]) -> Option<ExitCode> {
     }
     let part: fn(&mut handoff::Handoff) -> Result<u8, plan::Failure> = match role.to_str()? {
         handoff::OUTER => outer::run,
-        handoff::INNER => |handoff| match inner::run(handoff)? {},
+        handoff::INNER => |handoff| inner::run(handoff).map(init::Init::run),
         exec::OUTER => exec::run_outer,
         exec::INNER => |handoff| match exec::run_inner(handoff)? {},
         _ => return None,

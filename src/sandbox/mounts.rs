@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::plan::{Failure, Step};
+use super::volumes::{self, Volume};
 use crate::tree;
 
 /// Paths that a container does not see. Source: docker's default (moby, `oci/defaults.go`).
@@ -48,7 +49,7 @@ const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(Moun
 
 /// Makes `root` the file system of this process, with everything mounted. `notes` gets what could not be had
 /// and is no reason to fail.
-pub(super) fn enter(root: &Path, notes: &mut Vec<String>) -> Result<(), Failure> {
+pub(super) fn enter(root: &Path, volumes: &[Volume], notes: &mut Vec<String>) -> Result<(), Failure> {
     rustix::mount::mount_bind_recursive(root, root).map_err(Step::Mount.on(root))?;
     remount_bind(root, MountFlags::NOSUID | MountFlags::NODEV).map_err(Step::Mount.on(root))?;
 
@@ -59,6 +60,7 @@ pub(super) fn enter(root: &Path, notes: &mut Vec<String>) -> Result<(), Failure>
         notes.push(format!("the container has no `/sys`: {}", io::Error::from_raw_os_error(failure.errno)));
     }
     mount_dev(&mount_point(root, "dev")?)?;
+    volumes::mount_all(root, volumes)?;
 
     rustix::process::chdir(root).map_err(Step::Mount.on(root))?;
     rustix::process::pivot_root(".", ".").map_err(Step::Mount.on("the root file system"))?;

@@ -54,7 +54,7 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     handoff.messages = None;
     handoff.link = None;
     terminal::leave_streams();
-    let status = wait(child, plan.emulated).map_err(Step::Start.io("the container"));
+    let status = wait(child, plan.emulated && !plan.init).map_err(Step::Start.io("the container"));
     drop(ours);
     status
 }

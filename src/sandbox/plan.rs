@@ -5,6 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::confine::User;
+use super::volumes::Volume;
+
 /// The program that the container runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
@@ -14,6 +17,8 @@ pub struct Process {
     pub env: Vec<(OsString, OsString)>,
     /// The working directory, made where it is missing.
     pub cwd: OsString,
+    /// Who runs it.
+    pub user: User,
 }
 
 /// A guest whose programs the container runs through an emulator.
@@ -57,11 +62,14 @@ pub(super) struct Plan {
     pub(super) folder: OsString,
     pub(super) hostname: String,
     pub(super) process: Process,
+    pub(super) volumes: Vec<Volume>,
     pub(super) handlers: Vec<Handler>,
     /// Whether the container cannot do without its handlers.
     pub(super) handlers_needed: bool,
     /// Whether the first program runs through an emulator.
     pub(super) emulated: bool,
+    /// Whether this program stays as the container's first process.
+    pub(super) init: bool,
     /// The program's terminal, where it has one of its own.
     pub(super) terminal: Option<super::terminal::Pty>,
 }
@@ -101,8 +109,12 @@ pub(super) enum Step {
     Handlers,
     Register,
     Emulator,
+    Volume,
     Identity,
     Terminal,
+    UserName,
+    GroupName,
+    UserId,
     WorkingDirectory,
     Find,
     Execute,

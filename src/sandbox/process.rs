@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::{DEFAULT_PATH, Process, SandboxError};
+use super::{DEFAULT_PATH, Process, SandboxError, User};
 use crate::image::ImageConfiguration;
 
 /// What the caller wants otherwise than the image says.
@@ -18,20 +18,23 @@ pub struct Overrides {
     pub cwd: Option<OsString>,
     /// Whether the program has a terminal, which it is told of.
     pub tty: bool,
+    /// `USER[:GROUP]`.
+    pub user: Option<String>,
+    /// Groups in addition to the user's.
+    pub groups: Vec<String>,
 }
 
 impl Process {
     /// The program that an image runs.
     ///
     /// # Errors
-    /// [`SandboxError`] where there is no program, or the image's user is not to be had.
+    /// [`SandboxError`] where there is no program.
     pub fn of(
         config: &ImageConfiguration,
         overrides: Overrides,
         hostname: &str,
     ) -> Result<Self, SandboxError> {
         let config = config.config().clone().unwrap_or_default();
-        check_user(config.user().as_deref().unwrap_or_default())?;
         let words =
             |words: &Option<Vec<String>>| words.iter().flatten().map(OsString::from).collect::<Vec<_>>();
         let mut args = match &overrides.entrypoint {
@@ -67,15 +70,9 @@ impl Process {
             .cwd
             .or_else(|| config.working_dir().clone().map(OsString::from))
             .unwrap_or_else(|| "/".into());
-        Ok(Self { args, env, cwd })
+        let name = overrides.user.or_else(|| config.user().clone()).unwrap_or_default();
+        Ok(Self { args, env, cwd, user: User { name, groups: overrides.groups } })
     }
-}
-
-/// With one id mapped there is root and nobody else.
-fn check_user(user: &str) -> Result<(), SandboxError> {
-    let (name, group) = user.split_once(':').unwrap_or((user, ""));
-    let is_root = |id: &str| matches!(id, "" | "0" | "root");
-    if is_root(name) && is_root(group) { Ok(()) } else { Err(SandboxError::User { user: user.into() }) }
 }
 
 #[cfg(test)]
@@ -117,10 +114,10 @@ mod tests {
     }
 
     #[test]
-    fn only_root_is_to_be_had() {
-        for (user, right) in [("", true), ("0", true), ("root:0", true), ("1000", false), ("0:5", false)] {
-            let image = config(&format!(r#"{{"Cmd":["c"],"User":"{user}"}}"#));
-            assert_eq!(Process::of(&image, Overrides::default(), "h").is_ok(), right, "{user}");
-        }
+    fn the_user_is_the_callers_or_the_images() {
+        let image = config(r#"{"Cmd":["c"],"User":"anna:users"}"#);
+        let user = |overrides| Process::of(&image, overrides, "h").unwrap().user;
+        assert_eq!(user(Overrides::default()).name, "anna:users");
+        assert_eq!(user(Overrides { user: Some("5".into()), ..Default::default() }).name, "5");
     }
 }

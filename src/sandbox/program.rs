@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, OsStr, OsString, c_char};
 use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -17,14 +17,11 @@ use super::plan::{Failure, Process, Step};
 /// Where programs are looked for if the image does not say.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// How much of `/etc/passwd` is read at most, in bytes.
-const PASSWD_LIMIT: u64 = 1 << 20;
-
 /// Becomes the program. Returns only the reason why it could not.
-pub(super) fn execute(process: &Process) -> Failure {
+pub(super) fn execute(process: &Process, home: &OsStr) -> Failure {
     let mut env = process.env.clone();
     if variable(process, "HOME").is_none() {
-        env.push(("HOME".into(), home()));
+        env.push(("HOME".into(), home.into()));
     }
     execute_as_is(process, &env)
 }
@@ -96,16 +93,4 @@ fn find(name: &OsStr, search: &OsStr) -> Result<PathBuf, Errno> {
         }
     }
     Err(reason)
-}
-
-/// Root's home by the container's own `/etc/passwd`, as docker sets it.
-fn home() -> OsString {
-    let mut text = Vec::new();
-    let read = fs::File::open("/etc/passwd").and_then(|file| file.take(PASSWD_LIMIT).read_to_end(&mut text));
-    let line = text.split(|byte| *byte == b'\n').find_map(|line| {
-        let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
-        (fields.len() == 7 && fields[2] == b"0").then(|| fields[5].to_vec())
-    });
-    let home = line.filter(|home| read.is_ok() && home.starts_with(b"/"));
-    home.map_or_else(|| "/root".into(), |home| OsStr::from_bytes(&home).to_owned())
 }

@@ -13,7 +13,7 @@ use super::link::Link;
 use super::plan::{Message, Plan, Process};
 use super::signals::Role;
 use super::terminal::{Streams, Terminal};
-use super::{Folder, Handlers, SandboxError, Signals};
+use super::{Folder, Handlers, SandboxError, Signals, Volume};
 use crate::progress::Progress;
 
 /// One container.
@@ -23,10 +23,14 @@ pub struct Container {
     pub folder: Folder,
     /// What it runs.
     pub process: Process,
+    /// What is mounted in it besides what every container has.
+    pub volumes: Vec<Volume>,
     /// Its name of itself.
     pub hostname: String,
     /// The emulators of foreign programs in it.
     pub handlers: Handlers,
+    /// Whether its first process is one of ours, which reaps what ends and passes signals on, and not its program itself.
+    pub init: bool,
     /// What of the caller's its program is connected to.
     pub terminal: Terminal,
 }
@@ -54,9 +58,11 @@ impl Container {
             folder: self.folder.path().into(),
             hostname: self.hostname.clone(),
             process: self.process.clone(),
+            volumes: self.volumes.clone(),
             handlers: self.handlers.list.clone(),
             handlers_needed: self.handlers.needed,
             emulated: self.handlers.emulated,
+            init: self.init,
             terminal: streams.pty(),
         };
         let (theirs, ours) = std::io::pipe().map_err(start)?;
@@ -75,12 +81,13 @@ impl Container {
         let streams = streams.begin(link).map_err(start)?;
 
         let outer = Pid::from_raw(child.id().cast_signed());
+        let role = if self.init { Role::Init } else { Role::First };
         let mut failure = None;
         for message in handoff::messages(reader) {
             match message {
                 Message::Started { pid } => {
                     if let (Some(pid), Some(outer)) = (Pid::from_raw(pid), outer) {
-                        signals.pass_on_to(pid, outer, Role::First);
+                        signals.pass_on_to(pid, outer, role);
                     }
                 }
                 Message::Unshared => {}

@@ -11,7 +11,8 @@ use polyarch::target::{Catalogue, Platform};
 use rustix::process::Signal;
 
 use crate::support::handlers::{
-    INSIDE, escaped, executable, handlers, hellos, host_changes, in_a_private_registry, work, write,
+    INSIDE, escaped, executable, handlers, hellos, host_changes, host_stays, in_a_private_registry, work,
+    write,
 };
 use crate::support::{Cx, Ran, ran};
 
@@ -245,6 +246,7 @@ fn persistent_handlers_are_files_and_stable_emulators() {
 #[test]
 fn wrong_requests_are_refused_before_the_kernel_is_asked() {
     let cx = Cx::new();
+    let _still = host_stays();
     let host = Platform::host().to_string();
     let refused = |args: &[&str]| {
         let ran = ran(cx.as_nobody(env!("CARGO_BIN_EXE_polyarch")).arg("binfmt").args(args));

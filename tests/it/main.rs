@@ -25,6 +25,8 @@ mod readelf;
 mod registry;
 mod rules;
 mod run;
+mod run_terminal;
+mod run_volumes;
 mod store;
 mod support;
 mod target;

@@ -2,38 +2,18 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use polyarch::image::{self, Access, History, ImageConfiguration, ImageRef, NewImage, NewLayer};
-use polyarch::layer::{Content, Digest, LayerFile};
+use polyarch::layer::{Content, Digest};
 
+use crate::support::container::{NATIVE, config, file, image, unprivileged};
 use crate::support::probe::{GUESTS, bundle, is_running, names, probe};
 use crate::support::{Cx, ran};
 
 const MIPS: &str = "mips-linux-gnu";
-const NATIVE: &str = "x86_64-linux-gnu";
-
-/// The program as an ordinary user with an empty home of its own, where the tests are run by root.
-fn unprivileged(cx: &Cx) -> Command {
-    if !rustix::process::geteuid().is_root() {
-        return cx.polyarch();
-    }
-    // The build's folder may be closed to others.
-    let program = cx.path("polyarch");
-    if !program.exists() && fs::hard_link(env!("CARGO_BIN_EXE_polyarch"), &program).is_err() {
-        fs::copy(env!("CARGO_BIN_EXE_polyarch"), &program).unwrap();
-    }
-    fs::set_permissions(cx.path(""), fs::Permissions::from_mode(0o755)).unwrap();
-    let home = cx.path("nobody");
-    fs::create_dir_all(&home).unwrap();
-    chown(&home, Some(65534), Some(65534)).unwrap();
-    let mut command = cx.command("/usr/bin/setpriv");
-    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program).env("HOME", home);
-    command
-}
 
 /// Starts the probe and waits until it says that it is ready.
 fn started(cx: &Cx, image: &str, words: &[&str]) -> (Child, BufReader<std::process::ChildStdout>) {
@@ -63,26 +43,6 @@ fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
 fn host() -> (String, Vec<String>) {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     (mounts, names(Path::new("/proc/sys/fs/binfmt_misc")))
-}
-
-/// An image of these files for a platform, written by the library.
-fn image(cx: &Cx, config: &str, files: Vec<LayerFile>) -> String {
-    let config: ImageConfiguration = serde_json::from_str(config).unwrap();
-    let layer = NewLayer { files, time: 0 };
-    let reference = format!("oci:{}:made", cx.path("made").display());
-    let image = NewImage { config, layers: vec![(&layer, History::default())] };
-    image::write(&image, &reference.parse::<ImageRef>().unwrap(), &Access::default()).unwrap();
-    reference
-}
-
-fn file(path: &str, content: Content) -> LayerFile {
-    LayerFile { path: path.into(), mode: 0o755, content }
-}
-
-fn config(architecture: &str, config: &str) -> String {
-    format!(
-        r#"{{"architecture":"{architecture}","os":"linux","config":{config},"rootfs":{{"type":"layers","diff_ids":[]}}}}"#
-    )
 }
 
 #[test]
@@ -401,8 +361,8 @@ fn failures_of_our_own_are_125_and_say_what_to_do() {
         let err = cx.run(&args).failure(125);
         assert!(err.contains(words), "{args:?}: {err}");
     }
-    let err = cx.run(["run", &image_of(r#"{"Cmd":["/x"],"User":"1000"}"#)]).failure(125);
-    assert!(err.contains("user `1000`"), "{err}");
+    let err = cx.run(["run", &image_of(r#"{"Cmd":["/x"],"User":"anna"}"#)]).failure(125);
+    assert!(err.contains("user `anna`"), "{err}");
     let err = cx.run(["run", &image_of("{}")]).failure(125);
     assert!(err.contains("names no program"), "{err}");
     let err = cx.run(["run", &image_of(r#"{"Cmd":["nothing"]}"#)]).failure(127);

@@ -2,6 +2,8 @@
 
 mod environment;
 mod terminal;
+mod user;
+mod volumes;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -43,6 +45,17 @@ pub(super) struct Args {
     #[arg(long, value_name = "PATH")]
     emulator: Option<PathBuf>,
 
+    /// Say also what was chosen and why
+    // The program's own option without its letter, which is the volumes' here as in docker.
+    #[arg(long, action = clap::ArgAction::Count)]
+    verbose: u8,
+
+    #[command(flatten)]
+    user: user::UserArgs,
+
+    #[command(flatten)]
+    volumes: volumes::VolumeArgs,
+
     #[command(flatten)]
     registry: RegistryArgs,
 
@@ -56,6 +69,7 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
         let terminal = self.terminal.terminal()?;
+        let init = self.terminal.init;
         let mut command = self.command.into_iter();
         let image = command.next().unwrap_or_default();
         let reference = ImageRef::find(&image.to_string_lossy())?;
@@ -70,7 +84,10 @@ impl Args {
             env: self.environment.variables()?,
             cwd: self.workdir,
             tty: terminal.tty,
+            user: self.user.user,
+            groups: self.user.group_add,
         };
+        let volumes = self.volumes.prepare(image.config(), printer)?;
         let process = Process::of(image.config(), overrides, &hostname)?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
         let options = Options { given: self.emulator, cache: &cache, search: &search };
@@ -91,7 +108,7 @@ impl Args {
         let platform = image.platform();
         // What is unpacked needs the image no more; the store may be pruned.
         drop(image);
-        let container = Container { folder, process, hostname, handlers, terminal };
+        let container = Container { folder, process, volumes, hostname, handlers, init, terminal };
         match container.run(&signals, &printer) {
             Ok(status) => Ok(ExitStatus::External(status)),
             Err(err) => {

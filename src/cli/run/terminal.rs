@@ -13,6 +13,11 @@ pub(super) struct TerminalArgs {
     #[arg(short, long)]
     tty: bool,
 
+    /// Let a small process be the container's first, which passes signals on to the program and reaps what it leaves; without it the
+    /// program is the first one itself
+    #[arg(long)]
+    pub(super) init: bool,
+
     /// Remove the container when it has ended, which is always done
     #[arg(long)]
     rm: bool,

@@ -6,6 +6,7 @@ use std::fs;
 
 use rustix::thread::UnshareFlags;
 
+use super::super::confine::User;
 use super::super::handoff::Handoff;
 use super::super::namespaces::unshare;
 use super::super::plan::{Failure, Process, Step};
@@ -19,7 +20,12 @@ pub(in super::super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure
         become_user(uid, gid)?;
     }
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the command"))?;
-    let process = Process { args: plan.args, env: std::env::vars_os().collect(), cwd: ".".into() };
+    let process = Process {
+        args: plan.args,
+        env: std::env::vars_os().collect(),
+        cwd: ".".into(),
+        user: User::default(),
+    };
     Err(program::execute_as_is(&process, &process.env))
 }
 

@@ -4,10 +4,12 @@ use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::io::Errno;
+use rustix::fs::{FileType, Uid};
+use rustix::io::{Errno, FdFlags};
 use rustix::pty::OpenptFlags;
 use rustix::termios::{InputModes, OptionalActions};
 
+use super::super::confine::Identity;
 use super::super::link::Link;
 use super::super::plan::{Failure, Step};
 use super::{MADE, Pty, READY};
@@ -52,12 +54,48 @@ pub(in super::super) fn make(pty: &Pty, link: &Link) -> Result<Pair, Failure> {
     Ok(pair)
 }
 
+/// Gives the program's streams to its user, who may open them anew (`/dev/stdout`): the terminal, and pipes. Files stay their owner's.
+pub(in super::super) fn give_to(identity: &Identity, terminal: Option<&Pair>) {
+    let user = Some(Uid::from_raw(identity.uid));
+    let pipes = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    let is_pipe = |fd: &BorrowedFd<'_>| {
+        let there = rustix::fs::fstat(fd);
+        there.is_ok_and(|there| FileType::from_raw_mode(there.st_mode) == FileType::Fifo)
+    };
+    let slave = terminal.map(|pair| pair.slave.as_fd());
+    for fd in pipes.into_iter().filter(is_pipe).chain(slave) {
+        // What came from somebody else cannot be given away.
+        let _ = rustix::fs::fchown(fd, user, None);
+    }
+}
+
 /// Makes this process the leader of a new session, at `terminal` where there is one, and connects it to that.
 pub(in super::super) fn enter(terminal: Option<&Pair>) -> Result<(), Errno> {
     rustix::process::setsid()?;
     let Some(pair) = terminal else { return Ok(()) };
     rustix::process::ioctl_tiocsctty(&pair.slave)?;
     connect(pair.slave.as_fd())
+}
+
+/// Has every descriptor but the three streams close when the program begins. The caller may have left some open for us that lead out
+/// of the container: a folder of the host is a way to all of it (CVE-2024-21626 in runc).
+pub(in super::super) fn keep_streams_only() -> std::io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        if number > 2 {
+            #[expect(unsafe_code, reason = "these descriptors are nobody's in this program")]
+            // SAFETY: only a flag of the descriptor changes, which is open or else the call fails; nothing is closed here.
+            let fd = unsafe { BorrowedFd::borrow_raw(number) };
+            match rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC) {
+                // The list's own, which is closed by now.
+                Ok(()) | Err(Errno::BADF) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Lets go of the streams that are the program's by now, so that who is at their other ends sees when the program does.

@@ -2,12 +2,14 @@
 
 pub(crate) mod archive;
 pub(crate) mod cc;
+pub(crate) mod container;
 pub(crate) mod deb;
 pub(crate) mod elf;
 pub(crate) mod handlers;
 pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod probe;
+pub(crate) mod pty;
 pub(crate) mod registry;
 pub(crate) mod tarball;
 

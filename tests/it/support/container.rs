@@ -1,0 +1,52 @@
+//! Images made for containers, and the program as an ordinary user runs it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::process::Command;
+
+use polyarch::image::{self, Access, History, ImageConfiguration, ImageRef, NewImage, NewLayer};
+use polyarch::layer::{Content, LayerFile};
+
+use super::Cx;
+
+/// The compiler for this machine's own programs.
+pub(crate) const NATIVE: &str = "x86_64-linux-gnu";
+
+/// The program as an ordinary user with an empty home of its own, where the tests are run by root.
+pub(crate) fn unprivileged(cx: &Cx) -> Command {
+    if !rustix::process::geteuid().is_root() {
+        return cx.polyarch();
+    }
+    // The build's folder may be closed to others.
+    let program = cx.path("polyarch");
+    if !program.exists() && fs::hard_link(env!("CARGO_BIN_EXE_polyarch"), &program).is_err() {
+        fs::copy(env!("CARGO_BIN_EXE_polyarch"), &program).unwrap();
+    }
+    fs::set_permissions(cx.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    let home = cx.path("nobody");
+    fs::create_dir_all(&home).unwrap();
+    chown(&home, Some(65534), Some(65534)).unwrap();
+    let mut command = cx.command("/usr/bin/setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program).env("HOME", home);
+    command
+}
+
+/// An image of these files for a platform, written by the library.
+pub(crate) fn image(cx: &Cx, config: &str, files: Vec<LayerFile>) -> String {
+    let config: ImageConfiguration = serde_json::from_str(config).unwrap();
+    let layer = NewLayer { files, time: 0 };
+    let reference = format!("oci:{}:made", cx.path("made").display());
+    let image = NewImage { config, layers: vec![(&layer, History::default())] };
+    image::write(&image, &reference.parse::<ImageRef>().unwrap(), &Access::default()).unwrap();
+    reference
+}
+
+pub(crate) fn file(path: &str, content: Content) -> LayerFile {
+    LayerFile { path: path.into(), mode: 0o755, content }
+}
+
+pub(crate) fn config(architecture: &str, config: &str) -> String {
+    format!(
+        r#"{{"architecture":"{architecture}","os":"linux","config":{config},"rootfs":{{"type":"layers","diff_ids":[]}}}}"#
+    )
+}
