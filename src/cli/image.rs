@@ -14,6 +14,8 @@ use super::registry::RegistryArgs;
 use super::table::{self, shown};
 use super::{dirs, epoch};
 use crate::image::{Facts, ImageRef, Import, Store, Stored, parse_rfc3339};
+use crate::progress::Progress as _;
+use crate::sandbox::{Folder, Snapshots};
 use crate::target::Platform;
 
 /// Images of the local store
@@ -56,7 +58,7 @@ enum Action {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
-    /// Delete what no image of the store needs
+    /// Delete what no image of the store needs, and unpacked images that no run uses
     Prune,
     /// Make an image of a root file system
     Import {
@@ -114,7 +116,18 @@ impl Args {
             Action::Prune => {
                 let pruned = Store::new(access.store()?).prune(&printer)?;
                 let (blobs, leftovers) = (pruned.blobs, pruned.leftovers);
-                writeln!(out, "{} freed: {blobs} blobs, {leftovers} leftovers", size(pruned.bytes))?;
+                let cache = dirs::cache()?;
+                Folder::sweep(&cache.join("run"))?;
+                let unpacked = Snapshots::new(&cache).prune()?;
+                let snapshots = unpacked.snapshots;
+                writeln!(
+                    out,
+                    "{} freed: {blobs} blobs, {leftovers} leftovers, {snapshots} unpacked images",
+                    size(pruned.bytes + unpacked.bytes)
+                )?;
+                if unpacked.used > 0 {
+                    printer.note(&format!("{} unpacked images stay, which runs use", unpacked.used));
+                }
             }
             Action::Import { root, name, platform, config, registry } => {
                 let access = registry.access([&name])?;

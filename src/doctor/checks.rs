@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::{Machine, Remedy};
 use crate::emulator::Emulator;
 use crate::sandbox::probe::{Denial, Trial};
+use crate::sandbox::{Grants, Range};
 use crate::target::Catalogue;
 
 /// How a check ended.
@@ -239,24 +240,6 @@ fn exhausted(denial: &Denial) -> Option<&'static str> {
     zero.copied().or_else(|| is_limit.then_some(names[0]))
 }
 
-/// A range of ids for a user, from the text of `/etc/subuid`: the longest; and the first id after all ranges.
-fn range(table: &str, names: &[&str]) -> (Option<(u64, u64)>, u64) {
-    let mut best: Option<(u64, u64)> = None;
-    let mut free = 100_000;
-    for line in table.lines() {
-        let mut fields = line.trim().split(':');
-        let (Some(name), Some(start), Some(count)) = (fields.next(), fields.next(), fields.next()) else {
-            continue;
-        };
-        let (Ok(start), Ok(count)) = (start.parse::<u64>(), count.parse::<u64>()) else { continue };
-        free = free.max(start.saturating_add(count));
-        if names.contains(&name) && best.is_none_or(|(_, most)| count > most) {
-            best = Some((start, count));
-        }
-    }
-    (best, free)
-}
-
 fn id_ranges(machine: &Machine) -> Check {
     const ID: &str = "id-ranges";
     let uid = rustix::process::geteuid();
@@ -292,9 +275,10 @@ fn id_ranges(machine: &Machine) -> Check {
     }
     let mut ranges = Vec::new();
     for (file, option) in [("/etc/subuid", "--add-subuids"), ("/etc/subgid", "--add-subgids")] {
-        let (found, free) = range(&text(file).unwrap_or_default(), &[name, &number]);
+        let Grants { ranges: granted, free } = Grants::read(Path::new(file), Some(name), uid.as_raw());
+        let found = granted.iter().max_by_key(|range| range.count);
         match found {
-            Some((start, count)) if count >= 65_535 => {
+            Some(Range { start, count }) if *count >= 65_535 => {
                 ranges.push(format!("{start} to {} of `{file}`", start.saturating_add(count - 1)));
             }
             _ => {
@@ -422,17 +406,4 @@ fn on_path(machine: &Machine, name: &str) -> Option<PathBuf> {
     folders.map(|folder| Path::new(folder).join(name)).find(|path| {
         fs::metadata(path).is_ok_and(|there| there.is_file() && there.permissions().mode() & 0o111 != 0)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_longest_range_counts_and_a_new_one_comes_after_all() {
-        let table = "a:100000:65536\n1000:200000:1000\nb:300000:65536\nb:400000:70000\nbroken\nx:1\n";
-        assert_eq!(range(table, &["b", "5"]), (Some((400_000, 70_000)), 470_000));
-        assert_eq!(range(table, &["c", "1000"]), (Some((200_000, 1000)), 470_000));
-        assert_eq!(range("", &["c"]), (None, 100_000));
-    }
 }

@@ -42,6 +42,16 @@ pub enum LayerError {
         #[source]
         source: io::Error,
     },
+    /// An entry belongs to a user or group that there is not in this user namespace.
+    #[error("layer entry `{path}` belongs to {uid}:{gid}, ids that are not to be had here")]
+    Owner {
+        /// The entry.
+        path: String,
+        /// Its user.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
     /// A hard link leads to nothing.
     #[error("layer entry `{path}` is a hard link to `{target}`, which cannot be linked")]
     HardLink {
@@ -131,6 +141,9 @@ impl LayerError {
             Self::Unfit { .. } => {
                 Some("shorten these names in the image, or leave the files out; they are never cut".into())
             }
+            Self::Owner { .. } => Some(
+                "grant more ids in `/etc/subuid` and `/etc/subgid`, as with `usermod --add-subuids`".into(),
+            ),
             Self::DiffId { .. } => Some("the image is damaged; fetch or make it again".into()),
             Self::Entry { source, .. } | Self::Write { source, .. }
                 if source.kind() == io::ErrorKind::StorageFull =>

@@ -42,6 +42,8 @@ pub struct Skipped {
     pub devices: u64,
     /// Files with extended attributes that were not all set.
     pub attributes: u64,
+    /// Files that belong to others than root and are all the caller's; see [`Owners::Caller`].
+    pub owners: u64,
 }
 
 /// What a file's zeros are passed over in, where it has holes, in bytes: the smallest block that file systems have.
@@ -129,7 +131,7 @@ impl Unpacker {
         if found.iter().all(|(number, (path, _))| is_at(path, **number).is_some()) {
             for (number, (path, rights)) in found {
                 if let Some(folder) = is_at(path, *number) {
-                    rights.set_owner(&folder).map_err(entry_error(path))?;
+                    rights.set_owner(&folder).map_err(|errno| not_owned(path, rights.owner, errno))?;
                     rights.set(&folder).map_err(entry_error(path))?;
                 }
             }
@@ -196,6 +198,9 @@ impl Target {
             beneath::remove(&parent, name).map_err(fail)?;
         }
         let rights = Rights::of(&meta, self.owners);
+        let not_set = |errno| not_owned(&path, rights.owner, errno);
+        let has_lost = self.owners == Owners::Caller && (meta.uid, meta.gid) != (0, 0);
+        self.skipped.owners += u64::from(has_lost && !matches!(meta.kind, Kind::HardLink(_)));
         match &meta.kind {
             Kind::Ignored => {}
             Kind::Folder => {
@@ -207,13 +212,13 @@ impl Target {
             }
             Kind::Symlink(target) => {
                 rustix::fs::symlinkat(OsStr::from_bytes(target), &parent, name).map_err(fail)?;
-                rights.set_at(&parent, name, false).map_err(fail)?;
+                rights.set_at(&parent, name, false).map_err(not_set)?;
                 self.skipped.attributes += u64::from(!meta.attributes.is_empty());
             }
             Kind::HardLink(target) => hard_link(root, &path, &parent, target)?,
             Kind::Fifo => {
                 rustix::fs::mknodat(&parent, name, FileType::Fifo, Mode::empty(), 0).map_err(fail)?;
-                rights.set_at(&parent, name, true).map_err(fail)?;
+                rights.set_at(&parent, name, true).map_err(not_set)?;
                 self.skipped.attributes += u64::from(!meta.attributes.is_empty());
             }
             Kind::Device { is_block, major, minor } => {
@@ -227,7 +232,7 @@ impl Target {
                         Err(errno) => return Err(fail(errno)),
                     };
                 if made {
-                    rights.set_at(&parent, name, true).map_err(fail)?;
+                    rights.set_at(&parent, name, true).map_err(not_set)?;
                 } else {
                     self.skipped.devices += 1;
                 }
@@ -238,7 +243,7 @@ impl Target {
                 let mode = Mode::from_raw_mode(0o600);
                 let file = File::from(rustix::fs::openat(&parent, name, flags, mode).map_err(fail)?);
                 self.content(walk, &path, &mut meta, content, &file)?;
-                rights.set_owner(&file).map_err(fail)?;
+                rights.set_owner(&file).map_err(not_set)?;
                 self.skipped.attributes += u64::from(!set_attributes(&file, &meta.attributes, self.owners));
                 rights.set(&file).map_err(fail)?;
             }
@@ -344,6 +349,14 @@ fn hard_link(root: &Root, path: &[u8], parent: &OwnedFd, target: &[u8]) -> Resul
     let (folder, name) = split(target);
     let folder = root.folder(folder).map_err(fail)?;
     rustix::fs::linkat(folder, name, parent, split(path).1, AtFlags::empty()).map_err(fail)
+}
+
+/// Why the owner of what was made could not be set.
+fn not_owned(path: &[u8], owner: Option<(u32, u32)>, errno: Errno) -> LayerError {
+    match (errno, owner) {
+        (Errno::INVAL, Some((uid, gid))) => LayerError::Owner { path: lossy(path), uid, gid },
+        _ => entry_error(path)(errno),
+    }
 }
 
 fn entry_error<E: Into<io::Error>>(path: &[u8]) -> impl Fn(E) -> LayerError {

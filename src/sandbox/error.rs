@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
+use super::Shortage;
 use super::plan::{Failure, Step};
+use super::root::Told;
+use crate::image::ImageError;
 
 /// A container could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +36,48 @@ pub enum SandboxError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// The namespace gets no ids.
+    #[error("giving the user namespace its ids")]
+    Ids {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The namespace gets fewer ids than were asked for; with [`Ids::single`](super::Ids::single) it gets what it asks for.
+    #[error("giving the user namespace its ids: {}", shortage.0)]
+    IdsRefused {
+        /// Why.
+        shortage: Shortage,
+    },
+    /// A layer of the image cannot be read.
+    #[error("reading layer {layer} of the image")]
+    Layer {
+        /// Which, from 1.
+        layer: usize,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A layer of the image is not to be had.
+    #[error("opening layer {layer} of the image")]
+    Image {
+        /// Which, from 1.
+        layer: usize,
+        /// Why.
+        #[source]
+        source: ImageError,
+    },
+    /// A layer of the image cannot be unpacked.
+    #[error("unpacking layer {layer} of the image")]
+    Unpack {
+        /// Which, from 1.
+        layer: usize,
+        /// Why.
+        #[source]
+        source: Told,
+        /// What to do about it.
+        hint: Option<String>,
     },
     /// A step of making the container failed.
     #[error("{step} `{subject}` for the container")]
@@ -144,6 +189,8 @@ impl SandboxError {
                  `noexec`? `POLYARCH_CACHE_DIR` puts it elsewhere"
                     .into()
             }
+            Self::Ids { .. } => user_namespace_hint(),
+            Self::Unpack { hint, .. } => return hint.clone(),
             Self::Inside { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => user_namespace_hint(),
             Self::Handlers { .. } => "Linux 6.7 or newer has it; a program put into an image by `polyarch bundle` runs \
                  without, through the emulator in the image"
@@ -229,6 +276,8 @@ impl From<Failure> for SandboxError {
             Step::Namespaces => "making the namespaces",
             Step::Mount => "mounting",
             Step::Prepare => "making",
+            Step::Copy => "copying",
+            Step::Remove => "removing",
             Step::Register => REGISTER,
             Step::Emulator => "opening the emulator",
             Step::Terminal => "making the terminal",

@@ -1,11 +1,11 @@
-//! The folder of one run: the container's root file system, for as long as the run lasts.
+//! The folder of one run: what the container writes, and where its root file system is put together, for as long as the run
+//! lasts.
 
 use std::fs::{self, File, Permissions, TryLockError};
-use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::SandboxError;
+use super::{Ids, SandboxError, root};
 
 /// Held locked by the run that a folder belongs to; the lock goes with its process.
 const MARKER: &str = "lock";
@@ -30,12 +30,7 @@ impl Folder {
             let path = path.to_owned();
             move |source| SandboxError::Folder { path, source }
         };
-        fs::create_dir_all(parent).map_err(fail(parent))?;
-        let gate_path = parent.join(MARKER);
-        let gate = File::create(&gate_path).map_err(fail(&gate_path))?;
-        // Between its making and the locking of its marker a folder looks like a stale one.
-        gate.lock().map_err(fail(&gate_path))?;
-        let stale = stale(parent);
+        let (gate, stale) = gate(parent)?;
         let made = tempfile::Builder::new()
             .prefix("")
             .rand_bytes(12)
@@ -48,13 +43,26 @@ impl Folder {
         drop(gate);
         let folder = Self { path: made.keep(), _marker: marker };
         for (path, marker) in stale {
-            // It may belong to another user of a shared cache; this run is not the worse for it.
-            let _ = remove_tree(&path);
+            remove(&path);
             drop(marker);
         }
         fs::create_dir(folder.root()).map_err(fail(&folder.root()))?;
         File::create(folder.path.join("exe")).map_err(fail(&folder.path))?;
         Ok(folder)
+    }
+
+    /// Removes what killed runs left in `parent`.
+    ///
+    /// # Errors
+    /// As [`Folder::new`].
+    pub fn sweep(parent: &Path) -> Result<(), SandboxError> {
+        let (gate, stale) = gate(parent)?;
+        drop(gate);
+        for (path, marker) in stale {
+            remove(&path);
+            drop(marker);
+        }
+        Ok(())
     }
 
     /// The folder itself.
@@ -63,7 +71,7 @@ impl Folder {
         &self.path
     }
 
-    /// The container's root file system.
+    /// Where the container's root file system is put together.
     #[must_use]
     pub fn root(&self) -> PathBuf {
         self.path.join("root")
@@ -73,8 +81,22 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         // What cannot be removed now is stale for the next run.
-        let _ = remove_tree(&self.path);
+        remove(&self.path);
     }
+}
+
+/// Locks `parent`, which is made where it is missing, and finds what killed runs left there.
+fn gate(parent: &Path) -> Result<(File, Vec<(PathBuf, File)>), SandboxError> {
+    let fail = |path: &Path| {
+        let path = path.to_owned();
+        move |source| SandboxError::Folder { path, source }
+    };
+    fs::create_dir_all(parent).map_err(fail(parent))?;
+    let path = parent.join(MARKER);
+    let gate = File::create(&path).map_err(fail(&path))?;
+    // Between its making and the locking of its marker a folder looks like a stale one.
+    gate.lock().map_err(fail(&path))?;
+    Ok((gate, stale(parent)))
 }
 
 /// The folders whose runs are no more, each with its marker, locked now by us.
@@ -93,27 +115,12 @@ fn stale(parent: &Path) -> Vec<(PathBuf, File)> {
         .collect()
 }
 
-/// Removes a tree whose folders may be closed to their owner.
-fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(err) if err.kind() == io::ErrorKind::PermissionDenied => {
-            open_folders(path)?;
-            fs::remove_dir_all(path)
-        }
-        other => other,
+/// Removes what a run left, which may belong to its container's users.
+fn remove(path: &Path) {
+    // It may belong to another user of a shared cache; this run is not the worse for it.
+    if root::remove_tree(path).is_err() && path.exists() {
+        let _ = root::remove(&[path.into()], &Ids::of_caller().0);
     }
-}
-
-/// Gives the owner all rights on every folder of the tree. Follows no link.
-fn open_folders(path: &Path) -> io::Result<()> {
-    fs::set_permissions(path, Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_folders(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -89,6 +89,25 @@ impl Ids {
         (Self { users, groups }, shortage)
     }
 
+    /// The caller's own ids alone, as root's: what everyone is granted.
+    #[must_use]
+    pub fn single(&self) -> Self {
+        let own = |map: &Map| Map { extents: vec![map.single], single: map.single, tool: None };
+        Self { users: own(&self.users), groups: own(&self.groups) }
+    }
+
+    /// Whether there are no other users, or no other groups, than root.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        let one = |map: &Map| map.extents.iter().map(|extent| u64::from(extent.count)).sum::<u64>() == 1;
+        one(&self.users) || one(&self.groups)
+    }
+
+    /// The maps as text: files that were made with other ids belong to others.
+    pub(super) fn text(&self) -> String {
+        format!("{}\n{}", lines(&self.users.extents), lines(&self.groups.extents))
+    }
+
     /// Gives them to the user namespace that the process `pid` has just made, from outside of it. Where not all can be had,
     /// it gets the caller's own alone.
     ///
@@ -141,28 +160,63 @@ fn extents(id: u32, ranges: &[Range]) -> Vec<Extent> {
 
 /// Ids that a user may hand to namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Range {
-    start: u32,
-    count: u32,
+pub struct Range {
+    /// The first.
+    pub start: u32,
+    /// How many; never 0.
+    pub count: u32,
 }
 
-/// What a file like `/etc/subuid` grants to the user called `name` or with number `uid`. Lines that are not right, and
-/// ranges that overlap with one before, do not count.
+/// What a file like `/etc/subuid` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grants {
+    /// What it grants to one user, in its order.
+    pub ranges: Vec<Range>,
+    /// The first id behind all ranges in it: where another one may begin.
+    pub free: u32,
+}
+
+impl Grants {
+    /// Reads the file at `path` for the user called `name` or with number `uid`. A file that is not there grants nothing.
+    #[must_use]
+    pub fn read(path: &Path, name: Option<&str>, uid: u32) -> Self {
+        Self::of(&read(path), name, uid)
+    }
+
+    fn of(text: &[u8], name: Option<&str>, uid: u32) -> Self {
+        let ends = parsed(&String::from_utf8_lossy(text)).map(|(_, range)| range.start + range.count).max();
+        Self { ranges: subordinate(text, name, uid), free: ends.unwrap_or_default().max(FREE) }
+    }
+}
+
+/// Where distributions begin to grant ids.
+const FREE: u32 = 100_000;
+
+/// The users and ranges of a file like `/etc/subuid`. Lines that are not right do not count.
+fn parsed(text: &str) -> impl Iterator<Item = (&str, Range)> {
+    text.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.trim().split(':').collect();
+        let [user, start, count] = fields[..] else { return None };
+        let (start, count) = (start.parse::<u32>().ok()?, count.parse::<u32>().ok()?);
+        // The last id is the kernel's word for none.
+        start.checked_add(count).filter(|_| count > 0)?;
+        Some((user, Range { start, count }))
+    })
+}
+
+/// What a file like `/etc/subuid` grants to the user called `name` or with number `uid`. Ranges that overlap with one before do
+/// not count.
 fn subordinate(text: &[u8], name: Option<&str>, uid: u32) -> Vec<Range> {
     let uid = uid.to_string();
     let mut ranges: Vec<Range> = Vec::new();
-    for line in String::from_utf8_lossy(text).lines() {
-        let fields: Vec<&str> = line.trim().split(':').collect();
-        let [user, start, count] = fields[..] else { continue };
+    for (user, new) in parsed(&String::from_utf8_lossy(text)) {
         if Some(user) != name && user != uid {
             continue;
         }
-        let (Ok(start), Ok(count)) = (start.parse::<u32>(), count.parse::<u32>()) else { continue };
-        // The last id is the kernel's word for none.
-        let Some(end) = start.checked_add(count).filter(|_| count > 0) else { continue };
-        let overlaps = |range: &Range| start < range.start + range.count && range.start < end;
+        let overlaps =
+            |range: &Range| new.start < range.start + range.count && range.start < new.start + new.count;
         if !ranges.iter().any(overlaps) {
-            ranges.push(Range { start, count });
+            ranges.push(new);
         }
     }
     ranges
@@ -236,6 +290,26 @@ mod tests {
         assert_eq!(subordinate(text, Some("anna"), 1000), [range(100_000, 65_536), range(200_000, 10)]);
         assert_eq!(subordinate(text, None, 1000), [range(200_000, 10)]);
         assert_eq!(subordinate(text, Some("carl"), 7), []);
+    }
+
+    #[test]
+    fn new_ranges_begin_behind_all() {
+        let table = b"a:100000:65536\n1000:200000:1000\nb:300000:65536\nb:400000:70000\nbroken\nx:1\n";
+        let grants = Grants::of(table, Some("b"), 5);
+        assert_eq!(grants.ranges.iter().map(|range| range.count).collect::<Vec<_>>(), [65_536, 70_000]);
+        assert_eq!(grants.free, 470_000);
+        assert_eq!(Grants::of(b"", None, 5), Grants { ranges: Vec::new(), free: 100_000 });
+    }
+
+    #[test]
+    fn one_user_is_single_however_many_groups() {
+        let map = |extents: Vec<Extent>| Map { extents, single: extent(0, 7, 1), tool: None };
+        let many = || map(vec![extent(0, 7, 1), extent(1, 100, 10)]);
+        let ids = Ids { users: many(), groups: many() };
+        assert!(!ids.is_single());
+        assert!(Ids { users: map(vec![extent(0, 7, 1)]), groups: many() }.is_single());
+        assert!(ids.single().is_single());
+        assert_ne!(ids.text(), ids.single().text());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::handoff::Handoff;
 use super::init::{self, Init, Part};
 use super::namespaces::unshare;
 use super::plan::{Emulator, Failure, Handler, Message, Plan, Step};
-use super::{confine, lifeline, mounts, program, terminal};
+use super::{confine, lifeline, mounts, program, root, terminal};
 use crate::binfmt::{self, Flags, Rule};
 use crate::target::Magic;
 
@@ -33,7 +33,9 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Init, Failure> {
     // Emulators of the host are out of sight after the root has changed; an open descriptor stays good.
     let emulators = plan.handlers.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let mut notes = Vec::new();
-    mounts::enter(&Path::new(&plan.folder).join("root"), &plan.volumes, &mut notes)?;
+    let folder = Path::new(&plan.folder);
+    root::mount(&plan.root, folder, &mut notes)?;
+    mounts::enter(&folder.join("root"), &plan.volumes, &mut notes)?;
     register(&plan, &emulators, &mut notes)?;
     drop(emulators);
     for text in notes {

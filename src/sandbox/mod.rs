@@ -6,8 +6,8 @@
 //! emulators in a binfmt_misc of its own, gives up its rights and becomes the container's program. Each
 //! dies with the one before it.
 //!
-//! The namespaces are user, mount, pid, ipc, uts and cgroup; the network is the host's. One id is mapped,
-//! the caller's, which is root's inside. There is no seccomp filter and no cgroup limit yet.
+//! The namespaces are user, mount, pid, ipc, uts and cgroup; the network is the host's. The caller is root inside, and its
+//! subordinate ids are the other users; see [`Ids`]. There is no seccomp filter and no cgroup limit yet.
 
 mod confine;
 mod error;
@@ -28,10 +28,12 @@ pub mod probe;
 mod process;
 mod procfs;
 mod program;
+mod root;
 mod runner;
 mod signals;
 mod size;
 mod terminal;
+mod userns;
 mod volumes;
 
 use std::ffi::OsString;
@@ -43,9 +45,10 @@ pub use error::SandboxError;
 pub use exec::{Exec, ExecError, Registration};
 pub use folder::Folder;
 pub use handlers::Handlers;
-pub use ids::{Extent, Ids, Shortage};
+pub use ids::{Extent, Grants, Ids, Range, Shortage};
 pub use plan::{Emulator, Handler, Process};
 pub use process::Overrides;
+pub use root::{Pruned, Root, Snapshot, Snapshots, Told};
 pub use runner::Container;
 pub use signals::Signals;
 pub use terminal::Terminal;
@@ -71,6 +74,7 @@ pub fn enter(args: &[OsString]) -> Option<ExitCode> {
     let part: fn(&mut handoff::Handoff) -> Result<u8, plan::Failure> = match role.to_str()? {
         handoff::OUTER => outer::run,
         handoff::INNER => |handoff| inner::run(handoff).map(init::Init::run),
+        root::WORKER => root::run_worker,
         exec::OUTER => exec::run_outer,
         exec::INNER => |handoff| match exec::run_inner(handoff)? {},
         _ => return None,

@@ -18,7 +18,7 @@ use rustix::thread::UnshareFlags;
 use super::handoff::{Handoff, INNER};
 use super::namespaces::unshare;
 use super::plan::{Failure, Message, Plan, Step};
-use super::{lifeline, procfs, signals, terminal};
+use super::{lifeline, procfs, root, signals, terminal, userns};
 
 /// How often a container whose first process is emulated is looked at; see [`procfs::deadly_wait`].
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -33,8 +33,7 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     }
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the sandbox"))?;
 
-    unshare(UnshareFlags::NEWUSER).map_err(Step::UserNamespace.on("user"))?;
-    map_ids(&plan)?;
+    userns::enter(handoff)?;
     let others = UnshareFlags::NEWNS
         | UnshareFlags::NEWPID
         | UnshareFlags::NEWIPC
@@ -56,21 +55,8 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     terminal::leave_streams();
     let status = wait(child, plan.emulated && !plan.init).map_err(Step::Start.io("the container"));
     drop(ours);
+    root::clear(Path::new(&plan.folder));
     status
-}
-
-/// Makes the caller root inside. Without `/etc/subuid` one id is all that the kernel grants.
-fn map_ids(plan: &Plan) -> Result<(), Failure> {
-    let Plan { uid, gid, .. } = plan;
-    let maps = [
-        ("/proc/self/setgroups", "deny".to_owned()),
-        ("/proc/self/uid_map", format!("0 {uid} 1\n")),
-        ("/proc/self/gid_map", format!("0 {gid} 1\n")),
-    ];
-    for (file, text) in maps {
-        fs::write(file, text).map_err(Step::IdMap.io(file))?;
-    }
-    Ok(())
 }
 
 /// Mounts this program's file read-only in the run's folder and gives the path.

@@ -55,11 +55,10 @@ impl fmt::Display for Emulator {
 /// Everything that the processes inside need.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Plan {
-    /// The caller's ids, which are root's inside.
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    /// The folder of this run: `root` is the file system, `exe` an empty file to mount this program on.
+    /// The folder of this run: `root` is where the file system is put together, `exe` an empty file to mount this program on.
     pub(super) folder: OsString,
+    /// What the root file system is made of.
+    pub(super) root: super::root::Plan,
     pub(super) hostname: String,
     pub(super) process: Process,
     pub(super) volumes: Vec<Volume>,
@@ -81,6 +80,8 @@ pub(super) enum Message {
     Unshared,
     /// The container's first process exists; its process id as the supervisor sees it.
     Started { pid: i32 },
+    /// Layers were unpacked, or not.
+    Unpacked(super::root::Unpacked),
     /// The user may want to know.
     Note { text: String },
     /// The container cannot start.
@@ -105,6 +106,8 @@ pub(super) enum Step {
     Namespaces,
     Mount,
     Prepare,
+    Copy,
+    Remove,
     MountPoint,
     Handlers,
     Register,

@@ -13,14 +13,16 @@ use super::link::Link;
 use super::plan::{Message, Plan, Process};
 use super::signals::Role;
 use super::terminal::{Streams, Terminal};
-use super::{Folder, Handlers, SandboxError, Signals, Volume};
+use super::{Folder, Handlers, Ids, Root, SandboxError, Signals, Volume, userns};
 use crate::progress::Progress;
 
 /// One container.
 #[derive(Debug)]
 pub struct Container {
-    /// Where its root file system is.
+    /// The folder of this run.
     pub folder: Folder,
+    /// Its root file system.
+    pub root: Root,
     /// What it runs.
     pub process: Process,
     /// What is mounted in it besides what every container has.
@@ -33,6 +35,8 @@ pub struct Container {
     pub init: bool,
     /// What of the caller's its program is connected to.
     pub terminal: Terminal,
+    /// Its users and groups.
+    pub ids: Ids,
 }
 
 impl Container {
@@ -53,9 +57,8 @@ impl Container {
         interrupted()?;
         let mut streams = Streams::new(self.terminal)?;
         let plan = Plan {
-            uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
             folder: self.folder.path().into(),
+            root: self.root.plan(),
             hostname: self.hostname.clone(),
             process: self.process.clone(),
             volumes: self.volumes.clone(),
@@ -65,7 +68,7 @@ impl Container {
             init: self.init,
             terminal: streams.pty(),
         };
-        let (theirs, ours) = std::io::pipe().map_err(start)?;
+        let (theirs, mut ours) = std::io::pipe().map_err(start)?;
         let (link, far) = Link::pair().map_err(start)?;
         let (mut handoff, reader) = Handoff::new(&plan, OwnedFd::from(theirs)).map_err(start)?;
         handoff.link = Some(far);
@@ -78,22 +81,35 @@ impl Container {
         // Our copies of what it inherited; while they are open no pipe ends.
         drop((handoff, command));
         signals.show_on(streams.console());
-        let streams = streams.begin(link).map_err(start)?;
+        let mut streams = streams.begin(link).map_err(start)?;
 
         let outer = Pid::from_raw(child.id().cast_signed());
         let role = if self.init { Role::Init } else { Role::First };
         let mut failure = None;
         for message in handoff::messages(reader) {
-            match message {
-                Message::Started { pid } => {
-                    if let (Some(pid), Some(outer)) = (Pid::from_raw(pid), outer) {
+            match (message, outer) {
+                (Message::Unshared, Some(outer)) => {
+                    let refused = match userns::give(&self.ids, outer, &mut ours) {
+                        Ok(None) => continue,
+                        Ok(Some(shortage)) => SandboxError::IdsRefused { shortage },
+                        Err(source) => SandboxError::Ids { source },
+                    };
+                    let _ = child.kill();
+                    failure = Some(refused);
+                }
+                (Message::Started { pid }, Some(outer)) => {
+                    if let Some(pid) = Pid::from_raw(pid) {
                         signals.pass_on_to(pid, outer, role);
                     }
                 }
-                Message::Unshared => {}
-                Message::Note { text } => progress.note(&text),
-                Message::Failed(reason) => failure = Some(reason),
+                (Message::Note { text }, _) => progress.note(&text),
+                // Of a process that was ended because of the first failure, that one is told.
+                (Message::Failed(reason), _) => failure = failure.or(Some(reason.into())),
+                _ => {}
             }
+        }
+        if failure.is_none() {
+            streams.let_go().map_err(start)?;
         }
         let status = child.wait().map_err(start)?;
         drop(ours);
@@ -101,7 +117,7 @@ impl Container {
         signals.show_on(None);
         if let Some(reason) = failure {
             interrupted()?;
-            return Err(reason.into());
+            return Err(reason);
         }
         let signal = signals.interrupted().or(status.signal());
         let code = signal.map_or_else(|| status.code().unwrap_or_default(), |signal| 128 + signal);

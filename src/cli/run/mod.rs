@@ -1,6 +1,7 @@
 //! `run`: an image becomes a container.
 
 mod environment;
+mod root;
 mod terminal;
 mod user;
 mod volumes;
@@ -16,9 +17,9 @@ use super::registry::RegistryArgs;
 use super::{dirs, doctor};
 use crate::emulator::{self, Options};
 use crate::image::{Image, ImageRef};
-use crate::layer::{LayerError, Limits, Unpacker};
-use crate::progress::Progress as _;
-use crate::sandbox::{Container, Folder, Handlers, Overrides, Process, SandboxError, Signals};
+use crate::sandbox::{
+    Container, Folder, Handlers, Ids, Overrides, Process, Root, SandboxError, Signals, Snapshots,
+};
 use crate::target::Platform;
 
 /// Run an image of any architecture, as an ordinary user
@@ -76,7 +77,9 @@ impl Args {
         let cache = dirs::cache()?;
         let signals = Signals::catch().map_err(|source| SandboxError::Start { source })?;
 
-        let image = Image::open(&reference, &Platform::host(), &self.registry.access([&reference])?)?;
+        let access = self.registry.access([&reference])?;
+        let open = || Ok::<_, anyhow::Error>(Image::open(&reference, &Platform::host(), &access)?);
+        let image = open()?;
         let hostname: String = image.digest().hex().chars().take(12).collect();
         let overrides = Overrides {
             args: command.collect(),
@@ -98,56 +101,32 @@ impl Args {
             printer.verbose(format_args!("programs for {} run through {}", handler.guest, handler.emulator));
         }
 
-        let folder = Folder::new(&cache.join("run"))?;
-        if let Err(err) = unpack(&image, &folder, &signals, printer) {
-            return Err(match signals.interrupted() {
-                Some(signal) => SandboxError::Interrupted { signal }.into(),
-                None => err,
-            });
-        }
         let platform = image.platform();
-        // What is unpacked needs the image no more; the store may be pruned.
-        drop(image);
-        let container = Container { folder, process, volumes, hostname, handlers, init, terminal };
-        match container.run(&signals, &printer) {
-            Ok(status) => Ok(ExitStatus::External(status)),
-            Err(err) => {
-                if let SandboxError::NotFound { .. }
+        let (root, ids) = (Root::default(), Ids::of_caller().0);
+        let folder = Folder::new(&cache.join("run"))?;
+        let mut container =
+            Container { folder, root, process, volumes, hostname, handlers, init, terminal, ids };
+        let snapshots = Snapshots::new(&cache);
+        let mut image = Some(image);
+        let status = root::with_ids(|ids, shortage| {
+            // What is unpacked needs the image no more; the store may be pruned.
+            let image = image.take().map_or_else(&open, Ok)?;
+            let snapshot = snapshots.of(&image, ids, &signals, &printer)?;
+            drop(image);
+            root::tell(&snapshot, shortage, printer);
+            (container.root, container.ids) = (Root::of(snapshot), ids.clone());
+            Ok(container.run(&signals, &printer)?)
+        });
+        if let Err(err) = &status
+            && let Some(
+                SandboxError::NotFound { .. }
                 | SandboxError::NotExecutable { .. }
-                | SandboxError::Interpreter { .. } = err
-                {
-                    doctor::why(&container.folder.root(), &container.process, &platform);
-                }
-                Err(err.into())
-            }
+                | SandboxError::Interpreter { .. },
+            ) = err.downcast_ref()
+            && let Some(files) = container.root.lowers.first()
+        {
+            doctor::why(files, &container.process, &platform);
         }
+        status.map(ExitStatus::External)
     }
-}
-
-/// Puts the image's files into the container's folder.
-fn unpack(image: &Image, folder: &Folder, signals: &Signals, printer: Printer) -> anyhow::Result<()> {
-    let stop = || signals.interrupted().is_some();
-    let mut unpacker = Unpacker::new(&folder.root(), Limits::default())?;
-    let total = image.layers().iter().map(|layer| layer.size).sum();
-    // Small images are there at once; a line for each run would only be in the way.
-    let task = (total >= 16 << 20).then(|| printer.begin("unpacking the image", Some(total)));
-    for (index, layer) in image.layers().iter().enumerate() {
-        let reader = image.layer(index)?;
-        unpacker.apply(reader, Some(&layer.diff_id), &stop).map_err(|err| named(err, index))?;
-        if let Some(task) = &task {
-            task.advance(layer.size);
-        }
-    }
-    let skipped = unpacker.finish()?;
-    if skipped.devices > 0 {
-        printer.note(&format!("{} device nodes of the image were left out", skipped.devices));
-    }
-    if skipped.attributes > 0 {
-        printer.note(&format!("extended attributes of {} files were left out", skipped.attributes));
-    }
-    Ok(())
-}
-
-fn named(err: LayerError, index: usize) -> anyhow::Error {
-    anyhow::Error::new(err).context(format!("unpacking layer {} of the image", index + 1))
 }

@@ -18,7 +18,6 @@ mod orphans;
 mod outer;
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::Command;
@@ -29,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use super::handoff::{self, Handoff};
 use super::plan::Message;
 use super::signals::Role;
-use super::{Handler, Ids, Shortage, Signals};
+use super::{Handler, Ids, Shortage, Signals, userns};
 use crate::binfmt::{Entry, PREFIX, Status};
 use crate::emulator::Emulator;
 use crate::progress::Progress;
@@ -170,13 +169,11 @@ impl Exec {
         let outer = Pid::from_raw(child.id().cast_signed());
         for message in handoff::messages(reader) {
             match (message, outer) {
-                (Message::Unshared, Some(outer)) => match ids.give(outer) {
+                (Message::Unshared, Some(outer)) => match userns::give(&ids, outer, &mut ours) {
                     Ok(less) => {
                         if let Some(Shortage(reason)) = less.as_ref().or(shortage.as_ref()) {
                             progress.note(&format!("one user and one group can be had inside: {reason}"));
                         }
-                        // Where it cannot be told it has ended, which shows below.
-                        let _ = ours.write_all(b"+");
                     }
                     Err(source) => {
                         let _ = child.kill();

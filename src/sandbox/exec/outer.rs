@@ -21,7 +21,7 @@ use rustix::thread::UnshareFlags;
 use super::super::handoff::Handoff;
 use super::super::namespaces::unshare;
 use super::super::plan::{Emulator, Failure, Handler, Message, Step};
-use super::super::signals;
+use super::super::{signals, userns};
 use super::{INNER, Plan, Registration, orphans};
 use crate::binfmt::{self, Flags, PREFIX, REGISTRY, Rule};
 use crate::target::Magic;
@@ -36,9 +36,7 @@ pub(in super::super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     }
     orphans::adopt().map_err(start())?;
 
-    unshare(UnshareFlags::NEWUSER).map_err(Step::UserNamespace.on("user"))?;
-    handoff.tell(&Message::Unshared);
-    wait_for_ids(&handoff.lifeline).map_err(start())?;
+    userns::enter(handoff)?;
     unshare(UnshareFlags::NEWNS).map_err(Step::Namespaces.on("mount"))?;
     // What is mounted outside later shows inside; what is mounted inside stays there.
     rustix::mount::mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
@@ -61,12 +59,6 @@ pub(in super::super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     drop(ours);
     orphans::end_all();
     Ok(status)
-}
-
-/// Waits until the supervisor has given the new namespace its ids.
-fn wait_for_ids(lifeline: &OwnedFd) -> io::Result<()> {
-    let mut byte = [0];
-    fs::File::from(lifeline.try_clone()?).read_exact(&mut byte)
 }
 
 fn register(registration: &Registration, handoff: &mut Handoff) -> Result<(), Failure> {

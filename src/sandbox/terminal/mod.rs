@@ -66,7 +66,7 @@ impl From<Winsize> for Size {
 }
 
 impl From<Size> for Winsize {
-    fn from(Size([ws_row, ws_col, ws_xpixel, ws_ypixel]): Size) -> Self {
-        Self { ws_row, ws_col, ws_xpixel, ws_ypixel }
+    fn from(Size([rows, columns, width, height]): Size) -> Self {
+        Self { ws_row: rows, ws_col: columns, ws_xpixel: width, ws_ypixel: height }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -30,10 +30,14 @@ pub(in super::super) struct Streams {
 /// The copying, until it has ended.
 #[derive(Debug)]
 pub(in super::super) struct Running {
+    wanted: Terminal,
     console: Option<Arc<Console>>,
     ended: Arc<Event>,
-    input: Option<JoinHandle<()>>,
-    outputs: Vec<JoinHandle<()>>,
+    /// The end of the program's standard input into which is copied.
+    input: Option<PipeWriter>,
+    /// Where to is copied.
+    outputs: Vec<BorrowedFd<'static>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Streams {
@@ -94,35 +98,22 @@ impl Streams {
         Ok(())
     }
 
-    /// Begins to copy, now that the process that was given them has started. What it has got as it is, is let go of here.
+    /// Begins to copy what comes out, now that the process that was given them has started.
     pub(in super::super) fn begin(self, link: Arc<Link>) -> io::Result<Running> {
         let Self { wanted, console, input, outputs, .. } = self;
         let ended = Arc::new(Event::new()?);
-        let mut running = Running { console, ended, input: None, outputs: Vec::new() };
+        let mut running = Running { wanted, console, ended, input, outputs: Vec::new(), threads: Vec::new() };
         if let Some(console) = &running.console {
             let (console, ended) = (Arc::clone(console), Arc::clone(&running.ended));
-            running.outputs.push(spawn("terminal", move || {
+            running.threads.push(spawn("terminal", move || {
                 let _ = show(&console, &link, wanted.interactive, &ended);
                 // Closing it hangs up on the programs that are still there.
                 console.disconnect();
             })?);
-            return Ok(running);
-        }
-        let null = File::options().read(true).write(true).open("/dev/null")?;
-        if let Some(writer) = input {
-            let ended = Arc::clone(&running.ended);
-            running.input = Some(spawn("input", move || {
-                let _ = copy(stdin(), writer, &ended);
-            })?);
-        } else if wanted.interactive {
-            rustix::stdio::dup2_stdin(&null)?;
-        }
-        let copies = |fd: BorrowedFd<'_>| outputs.iter().any(|(_, to)| is_same(to.as_fd(), fd));
-        if !copies(stdout()) {
-            rustix::stdio::dup2_stdout(&null)?;
         }
         for (reader, to) in outputs {
-            running.outputs.push(spawn("output", move || {
+            running.outputs.push(to);
+            running.threads.push(spawn("output", move || {
                 if let Ok(never) = Event::new() {
                     let _ = copy(reader, to, &never);
                 }
@@ -133,6 +124,26 @@ impl Streams {
 }
 
 impl Running {
+    /// The program has them now: begins to copy what goes in, and lets go of what it has got as it is.
+    pub(in super::super) fn let_go(&mut self) -> io::Result<()> {
+        if self.console.is_some() {
+            return Ok(());
+        }
+        let null = File::options().read(true).write(true).open("/dev/null")?;
+        if let Some(writer) = self.input.take() {
+            let ended = Arc::clone(&self.ended);
+            self.threads.push(spawn("input", move || {
+                let _ = copy(stdin(), writer, &ended);
+            })?);
+        } else if self.wanted.interactive {
+            rustix::stdio::dup2_stdin(&null)?;
+        }
+        if !self.outputs.iter().any(|to| to.as_raw_fd() == stdout().as_raw_fd()) {
+            rustix::stdio::dup2_stdout(&null)?;
+        }
+        Ok(())
+    }
+
     /// Waits, after the container has ended, until all that it wrote has been shown.
     pub(in super::super) fn finish(self) {
         drop(self);
@@ -141,15 +152,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.console.is_some() {
-            // Its thread copies what is left before it ends.
-            self.ended.happen();
-        }
-        for thread in self.outputs.drain(..) {
-            let _ = thread.join();
-        }
+        // What comes out ends by itself, after the last of it.
         self.ended.happen();
-        if let Some(thread) = self.input.take() {
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
         if let Some(console) = &self.console {
@@ -179,12 +184,6 @@ fn show(console: &Arc<Console>, link: &Link, interactive: bool, ended: &Arc<Even
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.into()).spawn(work)
-}
-
-/// Whether both are the same number.
-fn is_same(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
-    use std::os::fd::AsRawFd as _;
-    one.as_raw_fd() == other.as_raw_fd()
 }
 
 /// Whether both are one terminal.

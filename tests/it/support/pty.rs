@@ -59,10 +59,10 @@ impl Screen {
                 let before: Vec<u8> = self.shown.drain(..at + text.len()).take(at).collect();
                 return String::from_utf8_lossy(&before).into_owned();
             }
-            let shown = || String::from_utf8_lossy(&self.shown).into_owned();
-            let left = PATIENCE.checked_sub(start.elapsed());
-            let left = left.unwrap_or_else(|| panic!("`{text}` is not shown, but {:?}", shown()));
-            assert!(self.read(left).unwrap() > 0, "it ended before `{text}` was shown: {:?}", shown());
+            let left = PATIENCE.saturating_sub(start.elapsed());
+            let count = self.read(left).unwrap_or_default();
+            let shown = String::from_utf8_lossy(&self.shown);
+            assert!(count > 0, "`{text}` was not shown in time, or before the end: {shown:?}");
         }
     }
 
@@ -89,12 +89,14 @@ impl Screen {
         rustix::process::Pid::from_raw(self.child.id().cast_signed()).unwrap()
     }
 
-    /// Reads until the program has ended; gives its status and what was shown last.
+    /// Reads until the program has ended; gives its status and what was shown last. The terminal must be as it was made.
+    #[track_caller]
     pub(crate) fn end(mut self) -> (i32, String) {
         while self.read(PATIENCE).unwrap() > 0 {}
         let status = self.child.wait().unwrap();
         let status = std::os::unix::process::ExitStatusExt::signal(&status)
             .map_or_else(|| status.code().unwrap(), |signal| 128 + signal);
+        assert!(self.is_cooked(), "the terminal is left in another mode");
         (status, String::from_utf8_lossy(&self.shown).into_owned())
     }
 

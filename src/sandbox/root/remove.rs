@@ -1,0 +1,40 @@
+//! Removing what containers leave.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::mount::{ROOT, UPPER, WORK};
+
+/// Removes a container's files from the folder of its run, in the container's user namespace: they belong to its users.
+pub(in super::super) fn clear(folder: &Path) {
+    for name in [UPPER, WORK, ROOT] {
+        // What cannot be removed now is stale for the next run.
+        let _ = remove_tree(&folder.join(name));
+    }
+}
+
+/// Removes a tree whose folders may be closed to their owner.
+pub(in super::super) fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(err) if err.kind() == io::ErrorKind::PermissionDenied => {
+            open_folders(path)?;
+            fs::remove_dir_all(path)
+        }
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Gives the owner all rights on every folder of the tree. Follows no link.
+fn open_folders(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_folders(&entry.path())?;
+        }
+    }
+    Ok(())
+}
