@@ -11,6 +11,7 @@ pub(crate) mod image;
 pub(crate) mod probe;
 pub(crate) mod pty;
 pub(crate) mod registry;
+pub(crate) mod schema;
 pub(crate) mod tarball;
 
 use std::ffi::OsStr;
