@@ -281,7 +281,8 @@ impl From<Failure> for SandboxError {
             Step::Register => REGISTER,
             Step::Emulator => "opening the emulator",
             Step::Terminal => "making the terminal",
-            Step::Identity => "setting",
+            Step::Identity | Step::Limit => "setting",
+            Step::Seccomp => "installing",
             Step::WorkingDirectory => "entering the working directory",
             Step::Handoff => "reading",
         };

@@ -35,11 +35,16 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Init, Failure> {
     let mut notes = Vec::new();
     let folder = Path::new(&plan.folder);
     root::mount(&plan.root, folder, &mut notes)?;
-    mounts::enter(&folder.join("root"), &plan.volumes, &mut notes)?;
+    mounts::enter(&folder.join("root"), &plan.volumes, &plan.confine, &mut notes)?;
     register(&plan, &emulators, &mut notes)?;
     drop(emulators);
     for text in notes {
         handoff.tell(&Message::Note { text });
+    }
+    for limit in &plan.confine.ulimits {
+        if let Some(text) = limit.set().map_err(Step::Limit.on(&limit.name))? {
+            handoff.tell(&Message::Warning { text });
+        }
     }
 
     // What is mounted and made for the program is there; now the place where it is.
@@ -52,7 +57,7 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Init, Failure> {
     let identity = plan.process.user.resolve(root.map_err(Step::Mount.on("/"))?)?;
     enter_cwd(&plan.process.cwd)?;
     terminal::give_to(&identity, terminal.as_ref());
-    confine::become_user(&identity)?;
+    confine::become_user(&identity, &plan.confine)?;
     // Becoming another user has cleared it.
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the container"))?;
     if plan.init

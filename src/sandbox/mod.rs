@@ -31,7 +31,7 @@ mod program;
 mod root;
 mod runner;
 mod signals;
-mod size;
+pub mod size;
 mod terminal;
 mod userns;
 mod volumes;
@@ -40,7 +40,9 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-pub use confine::User;
+pub use confine::{
+    Capabilities, Confine, ConfineError, Device, Options as ConfineOptions, Seccomp, Ulimit, User,
+};
 pub use error::SandboxError;
 pub use exec::{Exec, ExecError, Registration};
 pub use folder::Folder;
@@ -52,7 +54,7 @@ pub use root::{Pruned, Root, Snapshot, Snapshots, Told};
 pub use runner::Container;
 pub use signals::Signals;
 pub use terminal::Terminal;
-pub use volumes::{Volume, VolumeError};
+pub use volumes::{Beneath, Source, Volume, VolumeError};
 
 /// Search path of a container whose image sets none.
 pub const DEFAULT_PATH: &str = program::PATH;

@@ -13,7 +13,7 @@ use super::link::Link;
 use super::plan::{Message, Plan, Process};
 use super::signals::Role;
 use super::terminal::{Streams, Terminal};
-use super::{Folder, Handlers, Ids, Root, SandboxError, Signals, Volume, userns};
+use super::{Confine, Folder, Handlers, Ids, Root, SandboxError, Signals, Volume, userns};
 use crate::progress::Progress;
 
 /// One container.
@@ -27,6 +27,8 @@ pub struct Container {
     pub process: Process,
     /// What is mounted in it besides what every container has.
     pub volumes: Vec<Volume>,
+    /// What its program may do, and sees.
+    pub confine: Confine,
     /// Its name of itself.
     pub hostname: String,
     /// The emulators of foreign programs in it.
@@ -62,6 +64,7 @@ impl Container {
             hostname: self.hostname.clone(),
             process: self.process.clone(),
             volumes: self.volumes.clone(),
+            confine: self.confine.clone(),
             handlers: self.handlers.list.clone(),
             handlers_needed: self.handlers.needed,
             emulated: self.handlers.emulated,
@@ -103,6 +106,7 @@ impl Container {
                     }
                 }
                 (Message::Note { text }, _) => progress.note(&text),
+                (Message::Warning { text }, _) => progress.warn(&text),
                 // Of a process that was ended because of the first failure, that one is told.
                 (Message::Failed(reason), _) => failure = failure.or(Some(reason.into())),
                 _ => {}

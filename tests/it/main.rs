@@ -27,6 +27,7 @@ mod readelf;
 mod registry;
 mod rules;
 mod run;
+mod run_confine;
 mod run_root;
 mod run_terminal;
 mod run_volumes;

@@ -1,5 +1,6 @@
 //! `run`: an image becomes a container.
 
+mod confine;
 mod environment;
 mod root;
 mod terminal;
@@ -18,7 +19,7 @@ use super::{dirs, doctor};
 use crate::emulator::{self, Options};
 use crate::image::{Image, ImageRef};
 use crate::sandbox::{
-    Container, Folder, Handlers, Ids, Overrides, Process, Root, SandboxError, Signals, Snapshots,
+    Confine, Container, Folder, Handlers, Ids, Overrides, Process, Root, SandboxError, Signals, Snapshots,
 };
 use crate::target::Platform;
 
@@ -58,6 +59,9 @@ pub(super) struct Args {
     volumes: volumes::VolumeArgs,
 
     #[command(flatten)]
+    confine: confine::ConfineArgs,
+
+    #[command(flatten)]
     registry: RegistryArgs,
 
     /// The image (a name of the store, `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or the
@@ -90,6 +94,7 @@ impl Args {
             user: self.user.user,
             groups: self.user.group_add,
         };
+        let confine = Confine::new(&self.confine.options()?)?;
         let volumes = self.volumes.prepare(image.config(), printer)?;
         let process = Process::of(image.config(), overrides, &hostname)?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
@@ -105,7 +110,7 @@ impl Args {
         let (root, ids) = (Root::default(), Ids::of_caller().0);
         let folder = Folder::new(&cache.join("run"))?;
         let mut container =
-            Container { folder, root, process, volumes, hostname, handlers, init, terminal, ids };
+            Container { folder, root, process, volumes, confine, hostname, handlers, init, terminal, ids };
         let snapshots = Snapshots::new(&cache);
         let mut image = Some(image);
         let status = root::with_ids(|ids, shortage| {
