@@ -156,6 +156,9 @@ pub enum SandboxError {
         /// As the caller or the image says.
         user: String,
     },
+    /// The program is to have a terminal, and its input is to come from what is none.
+    #[error("the input device is not a TTY, and `-t` with `-i` needs one")]
+    NoTerminal,
     /// A group is not in the container's `/etc/group`.
     #[error("there is no group `{group}` in the container's `/etc/group`")]
     GroupName {
@@ -212,6 +215,7 @@ impl SandboxError {
             }
             Self::NotExecutable { source, .. } => cannot_execute_hint(source),
             Self::Interpreter { .. } => "`polyarch inspect` of the program shows what it needs".into(),
+            Self::NoTerminal => "leave out `-t` where input comes from a pipe or a file".into(),
             Self::NoProgram => "give one after the image, as in `polyarch run IMAGE PROGRAM`".into(),
             Self::UserName { .. } | Self::GroupName { .. } => {
                 "give a number, or a name that the image has, with `--user`".into()
@@ -303,6 +307,7 @@ impl From<Failure> for SandboxError {
             Step::Remove => "removing",
             Step::Register => REGISTER,
             Step::Emulator => "opening the emulator",
+            Step::Terminal => "making the terminal",
             Step::Identity | Step::Limit => "setting",
             Step::Seccomp => "installing",
             Step::WorkingDirectory => "entering the working directory",

@@ -32,6 +32,7 @@ mod rules;
 mod run;
 mod run_confine;
 mod run_root;
+mod run_terminal;
 mod run_volumes;
 mod store;
 mod stub;

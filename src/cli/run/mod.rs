@@ -2,12 +2,16 @@
 
 mod confine;
 mod emulation;
+mod environment;
 mod root;
+mod terminal;
 mod user;
 mod volumes;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+
+pub(super) use environment::variable;
 
 use super::exit::ExitStatus;
 use super::printer::Printer;
@@ -26,9 +30,11 @@ use crate::target::Platform;
 /// polyarch failed, 126 that the program cannot be executed, 127 that it was not found.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Set an environment variable; without a value, pass on the one that it has here
-    #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = passed)]
-    env: Vec<(String, Option<String>)>,
+    #[command(flatten)]
+    terminal: terminal::TerminalArgs,
+
+    #[command(flatten)]
+    environment: environment::EnvironmentArgs,
 
     /// The working directory in the container
     #[arg(short, long, value_name = "DIR")]
@@ -67,6 +73,8 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
+        let terminal = self.terminal.terminal()?;
+        let init = self.terminal.init;
         let mut command = self.command.into_iter();
         let image = command.next().unwrap_or_default();
         let reference = ImageRef::find(&image.to_string_lossy())?;
@@ -80,12 +88,9 @@ impl Args {
         let overrides = Overrides {
             args: command.collect(),
             entrypoint: self.entrypoint,
-            env: self
-                .env
-                .into_iter()
-                .filter_map(|(name, value)| Some((name.into(), value?.into())))
-                .collect(),
+            env: self.environment.variables()?,
             cwd: self.workdir,
+            tty: terminal.tty,
             user: self.user.user,
             groups: self.user.group_add,
         };
@@ -105,8 +110,19 @@ impl Args {
         let platform = image.platform();
         let (root, ids) = (Root::default(), Ids::of_caller().0);
         let folder = Folder::new(&cache.join("run"))?;
-        let mut container =
-            Container { folder, root, process, volumes, confine, hostname, handlers, emulation, ids };
+        let mut container = Container {
+            folder,
+            root,
+            process,
+            volumes,
+            confine,
+            hostname,
+            handlers,
+            emulation,
+            init,
+            terminal,
+            ids,
+        };
         let snapshots = Snapshots::new(&cache);
         let mut image = Some(image);
         let status = root::with_ids(|ids, shortage| {
@@ -130,22 +146,4 @@ impl Args {
         }
         status.map(ExitStatus::External)
     }
-}
-
-/// `NAME=VALUE`, or `NAME` with the value that it has here; `None` where it has none, as docker leaves such out.
-fn passed(text: &str) -> Result<(String, Option<String>), String> {
-    if text.contains('=') {
-        return variable(text).map(|(name, value)| (name, Some(value)));
-    }
-    if text.is_empty() {
-        Err("a variable needs a name".into())
-    } else {
-        Ok((text.into(), std::env::var(text).ok()))
-    }
-}
-
-/// `NAME=VALUE`.
-pub(super) fn variable(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("a variable is given as `NAME=VALUE`")?;
-    if name.is_empty() { Err("a variable needs a name".into()) } else { Ok((name.into(), value.into())) }
 }
