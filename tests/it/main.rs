@@ -25,6 +25,7 @@ mod readelf;
 mod registry;
 mod rules;
 mod run;
+mod run_images;
 mod run_root;
 mod run_volumes;
 mod store;

@@ -7,16 +7,18 @@
 
 mod copy;
 mod mount;
+mod platform;
 mod remove;
 mod snapshot;
 mod worker;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use mount::mount;
+pub(super) use mount::{mount, seal};
+pub use platform::platform_of;
 pub(super) use remove::{clear, remove_tree};
 pub use snapshot::{Pruned, Snapshot, Snapshots};
 pub use worker::Told;
@@ -29,18 +31,29 @@ pub struct Root {
     pub lowers: Vec<PathBuf>,
     /// What keeps the lowest ones from being removed meanwhile.
     pub held: Option<Snapshot>,
+    /// Whether the only folder is the root file system itself, and the container changes it.
+    pub is_direct: bool,
+    /// Whether the container can write nothing to it.
+    pub is_read_only: bool,
 }
 
 impl Root {
     /// An image's files.
     #[must_use]
     pub fn of(snapshot: Snapshot) -> Self {
-        Self { lowers: snapshot.lowers(), held: Some(snapshot) }
+        Self { lowers: snapshot.lowers(), held: Some(snapshot), ..Self::default() }
+    }
+
+    /// The files in `path`, which stay as they are if not `is_direct`.
+    #[must_use]
+    pub fn folder(path: &Path, is_direct: bool) -> Self {
+        Self { lowers: vec![path.into()], is_direct, ..Self::default() }
     }
 
     /// What the processes inside are told.
     pub(super) fn plan(&self) -> Plan {
-        Plan { lowers: self.lowers.iter().map(|path| path.clone().into_os_string()).collect() }
+        let lowers = self.lowers.iter().map(|path| path.clone().into_os_string()).collect();
+        Plan { lowers, is_direct: self.is_direct, is_read_only: self.is_read_only }
     }
 }
 
@@ -48,4 +61,6 @@ impl Root {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Plan {
     lowers: Vec<OsString>,
+    is_direct: bool,
+    is_read_only: bool,
 }

@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
+use super::super::mounts::remount_bind;
 use super::super::plan::{Failure, Step};
 use super::{Plan, copy};
 
@@ -21,6 +22,9 @@ pub(super) const ROOT: &str = "root";
 /// Puts the root file system together at `root` in `folder`. `notes` gets what the user may want to know.
 pub(in super::super) fn mount(plan: &Plan, folder: &Path, notes: &mut Vec<String>) -> Result<(), Failure> {
     let root = folder.join(ROOT);
+    if let ([only], true) = (plan.lowers.as_slice(), plan.is_direct) {
+        return rustix::mount::mount_bind_recursive(only, &root).map_err(Step::Mount.on(only));
+    }
     let lowers = plan.lowers.iter().map(|path| open(path.as_ref()).map_err(Step::Mount.on(path)));
     let lowers = lowers.collect::<Result<Vec<_>, Failure>>()?;
     let [upper, work] = [UPPER, WORK].map(|name| folder.join(name));
@@ -37,6 +41,14 @@ pub(in super::super) fn mount(plan: &Plan, folder: &Path, notes: &mut Vec<String
         io::Error::from(reason)
     ));
     copy::tree(lowest.as_ref(), &root).map_err(|(path, err)| Step::Copy.io(path)(err))
+}
+
+/// Makes the root file system of this process what the container may write of it, once all is mounted and made in it.
+pub(in super::super) fn seal(plan: &Plan) -> Result<(), Failure> {
+    if plan.is_read_only {
+        remount_bind(Path::new("/"), MountFlags::RDONLY).map_err(Step::Mount.on("/"))?;
+    }
+    Ok(())
 }
 
 fn open(path: &Path) -> Result<OwnedFd, Errno> {

@@ -5,10 +5,15 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use super::Plan;
 use super::mount::{ROOT, UPPER, WORK};
 
 /// Removes a container's files from the folder of its run, in the container's user namespace: they belong to its users.
-pub(in super::super) fn clear(folder: &Path) {
+pub(in super::super) fn clear(plan: &Plan, folder: &Path) {
+    if plan.is_direct {
+        // Its root is elsewhere, and mounted in the container only: there is nothing that is the run's.
+        return;
+    }
     for name in [UPPER, WORK, ROOT] {
         // What cannot be removed now is stale for the next run.
         let _ = remove_tree(&folder.join(name));

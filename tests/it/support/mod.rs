@@ -11,6 +11,7 @@ pub(crate) mod image;
 pub(crate) mod probe;
 pub(crate) mod registry;
 pub(crate) mod tarball;
+pub(crate) mod tool;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
