@@ -5,7 +5,11 @@
 
 mod explain;
 mod finding;
+mod fingerprint;
+pub mod formats;
+mod policy;
 mod rule;
 
 pub use finding::{Finding, Input, InputKind, Layer, Report, Severity, Summary, UnknownSeverity};
+pub use policy::{Baseline, Day, Fault, Level, Policy, PolicyError, Position, UnknownLevel};
 pub use rule::{Explanation, Rule, UnknownRule};

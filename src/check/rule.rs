@@ -185,6 +185,12 @@ impl Rule {
         }
     }
 
+    /// Whether it is about the policy or the baseline, not about what is checked.
+    #[must_use]
+    pub fn is_about_policy(self) -> bool {
+        matches!(self, Self::AllowanceExpired | Self::AllowanceUnused | Self::BaselineGone)
+    }
+
     /// One line for lists.
     #[must_use]
     pub fn summary(self) -> &'static str {
