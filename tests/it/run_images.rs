@@ -29,7 +29,7 @@ fn files(text: &str) -> Tarball {
 fn a_folder_is_a_root_file_system_that_stays_as_it_is() {
     let cx = Cx::new();
     let changes = ["/tool", "rm", "/file", "mkdir", "/new", "stat", "/file"];
-    let changed = "rm: ok\nmkdir: ok\n/file: No such file or directory\n";
+    let said = "rm: ok\nmkdir: ok\n/file: No such file or directory\n";
     for (triple, name) in [(NATIVE, "own"), (MIPS, "foreign")] {
         let root = folder(&cx, name, triple);
         let before = names(&root);
@@ -37,14 +37,14 @@ fn a_folder_is_a_root_file_system_that_stays_as_it_is() {
         let path = root.to_str().unwrap();
         for args in [&["run", "--rootfs", path][..], &["run", path], &["run", &format!("./{name}")]] {
             let out = cx.run([args, &changes].concat());
-            assert_eq!((out.stderr.as_str(), out.stdout.as_str()), ("", changed), "{args:?}");
+            assert_eq!((out.stderr.as_str(), out.stdout.as_str()), ("", said), "{args:?}");
             assert_eq!(names(&root), before, "{args:?}");
         }
     }
     // What is asked for is changed, and what the run needed in it stays: where it is mounted.
     let root = folder(&cx, "written", NATIVE);
     let out = cx.run([&["run", "--rootfs", &format!("{}:rw", root.display())][..], &changes].concat());
-    assert_eq!(out.success(), changed);
+    assert_eq!(out.success(), said);
     assert_eq!(names(&root), ["dev", "new", "proc", "sys", "tool"]);
     assert_eq!(names(&cx.path("home/.cache/polyarch/run")), ["lock"]);
 }
@@ -188,4 +188,55 @@ fn short_names_are_those_of_registries_conf() {
     // A name of this machine is asked for nowhere.
     let err = run(&["localhost/other"]).failure(125);
     assert!(err.contains("has no image called `localhost/other:latest`"), "{err}");
+}
+
+/// Programs that are built without large-file calls, over folders whose positions need 64 bits on ext4.
+#[test]
+fn guests_of_32_bits_read_the_folders_of_images_and_of_root_file_systems() {
+    let cx = Cx::new();
+    for (triple, platform, emulator) in [
+        ("arm-linux-gnueabi", "linux/arm/v6", "qemu-arm-static"),
+        (MIPS, "linux/mips", "qemu-mips-static"),
+        ("powerpc-linux-gnu", "linux/ppc", "qemu-ppc-static"),
+    ] {
+        let name = emulator.split('-').nth(1).unwrap();
+        let program = Entry { content: tool(triple), ..Entry::new(b'0', "tool") };
+        let mut tar = Tarball::default().with(&program).folder("empty");
+        for at in 0..3000 {
+            tar = tar.file(format!("many/files/{at:04}"), "");
+        }
+        let image = import(&cx, name, platform, tar);
+        let words = [
+            "ls",
+            "/many/files",
+            "ls",
+            "/many",
+            "ls",
+            "/empty",
+            "mkdir",
+            "/many/new",
+            "write",
+            "/many/new/x",
+        ];
+        let changed = ["rm", "/many/files/0000", "ls", "/many/files", "ls", "/many"];
+        let expected = "3000 names\n1 names\n0 names\nmkdir: ok\nwrite: ok\nrm: ok\n2999 names\n2 names\n";
+        let out = cx.run([&["run", &image][..], &words, &changed].concat());
+        assert_eq!(out.stdout, expected, "{name}: {}", out.stderr);
+
+        // The same files in a folder of this machine, where the problem is seen without us.
+        let root = folder(&cx, &format!("root-{name}"), triple);
+        for at in 0..3000 {
+            cx.file(&format!("root-{name}/many/files/{at:04}"), "");
+        }
+        fs::create_dir(root.join("empty")).unwrap();
+        let is_long = polyarch::sandbox::has_long_positions(&root.join("many/files")).unwrap();
+        let files = root.join("many/files");
+        let outside = ran(cx.command(emulator).arg(root.join("tool")).arg("ls").arg(&files)).success();
+        assert_eq!(outside.contains("Value too large"), is_long, "{name}: {outside}");
+        let out =
+            cx.run([&["run", "--rootfs", root.to_str().unwrap(), "/tool"][..], &words, &changed].concat());
+        assert_eq!(out.stdout, expected, "{name}: {}", out.stderr);
+        assert_eq!(names(&files).len(), 3000);
+    }
+    assert_eq!(names(&cx.path("home/.cache/polyarch/run")), ["lock"]);
 }

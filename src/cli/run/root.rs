@@ -166,10 +166,7 @@ impl RootArgs {
             let message = format!("the root file system `{}` is no folder", path.display());
             return Err(Told::new(message, "give the folder that holds its `/`").into());
         }
-        let found = self
-            .platform
-            .clone()
-            .or_else(|| platform_of(&path, command.first().map(|program| Path::new(program))));
+        let found = self.platform.clone().or_else(|| platform_of(&path, command.first().map(Path::new)));
         let Some(platform) = found else {
             let message = format!("`{}` does not show which platform its programs are for", path.display());
             let hint = "give it with `--platform`; or is it no root file system?";
@@ -226,7 +223,7 @@ impl Files {
                 tell(&snapshot, shortage, printer);
                 Root::of(snapshot)
             }
-            Origin::Folder { path, is_direct } => Root::folder(path, *is_direct),
+            Origin::Folder { path, is_direct } => Root::folder(path, *is_direct, &self.platform),
         };
         root.is_read_only = self.is_read_only;
         Ok(root)
@@ -259,6 +256,12 @@ fn tell(snapshot: &Snapshot, shortage: Option<&Shortage>, printer: Printer) {
     }
     if !snapshot.is_new {
         return;
+    }
+    if snapshot.has_skeleton {
+        printer.warn(
+            "the cache's file system has 64-bit positions in folders: programs of this image that were built without large-file \
+             calls can read the image's folders, and not those that they make themselves; `polyarch doctor` says what to do",
+        );
     }
     if skipped.devices > 0 {
         printer.note(&format!("{} device nodes of the image were left out", skipped.devices));

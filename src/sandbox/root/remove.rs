@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::Plan;
-use super::mount::{ROOT, UPPER, WORK};
+use super::mount::{ROOT, SKELETON, UPPER, WORK};
 
 /// Removes a container's files from the folder of its run, in the container's user namespace: they belong to its users.
 pub(in super::super) fn clear(plan: &Plan, folder: &Path) {
@@ -14,7 +14,7 @@ pub(in super::super) fn clear(plan: &Plan, folder: &Path) {
         // Its root is elsewhere, and mounted in the container only: there is nothing that is the run's.
         return;
     }
-    for name in [UPPER, WORK, ROOT] {
+    for name in [UPPER, WORK, ROOT, SKELETON] {
         // What cannot be removed now is stale for the next run.
         let _ = remove_tree(&folder.join(name));
     }
