@@ -16,7 +16,7 @@ fn marked(mark: &str) -> Vec<String> {
         let line = fs::read(entry.path().join("cmdline")).ok()?;
         String::from_utf8_lossy(&environment)
             .contains(mark)
-            .then(|| format!("{:?}: {}", entry.file_name(), String::from_utf8_lossy(&line)))
+            .then(|| format!("{}: {}", entry.path().display(), String::from_utf8_lossy(&line)))
     });
     pids.collect()
 }
