@@ -26,6 +26,7 @@ pub mod binfmt;
 pub mod bundle;
 pub mod check;
 pub mod cli;
+pub mod containerfile;
 pub mod debian;
 pub mod doctor;
 pub mod elf;

@@ -1,5 +1,6 @@
 //! `run`: an image becomes a container.
 
+mod confine;
 mod root;
 mod user;
 mod volumes;
@@ -13,7 +14,7 @@ use super::registry::RegistryArgs;
 use super::{dirs, doctor};
 use crate::emulator::{self, Options};
 use crate::sandbox::{
-    Container, Folder, Handlers, Ids, Overrides, Process, Root, SandboxError, Signals, Snapshots,
+    Confine, Container, Folder, Handlers, Ids, Overrides, Process, Root, SandboxError, Signals, Snapshots,
 };
 
 /// Run an image of any architecture, as an ordinary user
@@ -53,6 +54,9 @@ pub(super) struct Args {
     volumes: volumes::VolumeArgs,
 
     #[command(flatten)]
+    confine: confine::ConfineArgs,
+
+    #[command(flatten)]
     registry: RegistryArgs,
 
     /// The image (a name of the store or of a registry, `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`,
@@ -81,6 +85,7 @@ impl Args {
             user: self.user.user,
             groups: self.user.group_add,
         };
+        let confine = Confine::new(&self.confine.options()?)?;
         let volumes = self.volumes.prepare(&files.config, printer)?;
         let process = Process::of(&files.config, overrides, &files.hostname)?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
@@ -95,7 +100,7 @@ impl Args {
         let (root, ids) = (Root::default(), Ids::of_caller().0);
         let folder = Folder::new(&cache.join("run"))?;
         let hostname = files.hostname.clone();
-        let mut container = Container { folder, root, process, volumes, hostname, handlers, ids };
+        let mut container = Container { folder, root, process, volumes, confine, hostname, handlers, ids };
         let snapshots = Snapshots::new(&cache);
         let status = root::with_ids(|ids, shortage| {
             container.root = files.root(&snapshots, ids, shortage, &signals, printer)?;
