@@ -63,9 +63,10 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Init, Failure> {
         _ => None,
     };
     handoff.link = None;
-    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-    let identity = plan.process.user.resolve(root.map_err(Step::Mount.on("/"))?)?;
+    let slash = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let identity = plan.process.user.resolve(slash.map_err(Step::Mount.on("/"))?)?;
     enter_cwd(&plan.process.cwd)?;
+    root::seal(&plan.root)?;
     terminal::give_to(&identity, terminal.as_ref());
     if way == Way::Trace {
         // Before the container's own filter, which may let no other be added.
