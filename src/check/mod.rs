@@ -8,16 +8,16 @@ mod explain;
 mod finding;
 mod fingerprint;
 pub mod formats;
-mod policy;
 mod judge;
+mod policy;
 mod rule;
 mod run;
 mod subject;
 
 pub use error::CheckError;
 pub use finding::{Finding, Input, InputKind, Layer, Report, Severity, Summary, UnknownSeverity};
-pub use policy::{Baseline, Day, Fault, Level, Policy, PolicyError, Position, UnknownLevel};
 pub use judge::{Options, judge};
+pub use policy::{Baseline, Day, Fault, Level, Policy, PolicyError, Position, UnknownLevel};
 pub use rule::{Explanation, Rule, UnknownRule};
 pub use run::{Check, Which};
 pub use subject::{File, ImageFacts, Subject, What};

@@ -80,11 +80,11 @@ impl Check<'_> {
         for input in inputs {
             self.input(input, &mut found)?;
         }
-        let mut report =
-            Report::new(found.inputs, found.targets, found.findings, (found.files, found.elf));
+        let mut report = Report::new(found.inputs, found.targets, found.findings, (found.files, found.elf));
         // What does not depend on the target is said once.
         report.findings.dedup_by(|b, a| {
-            let is_same = a.rule == b.rule && a.path == b.path && a.message == b.message && a.input == b.input;
+            let is_same =
+                a.rule == b.rule && a.path == b.path && a.message == b.message && a.input == b.input;
             is_same && a.platform == b.platform && a.expected == b.expected
         });
         report.settle();
@@ -95,7 +95,13 @@ impl Check<'_> {
         let text = input.to_string_lossy();
         let path = Path::new(input);
         let reference = ImageRef::find(&text);
-        let is_named = matches!(reference, Ok(ImageRef::Oci { .. } | ImageRef::OciArchive { .. } | ImageRef::DockerArchive { .. } | ImageRef::Docker { .. }));
+        let is_named = matches!(
+            reference,
+            Ok(ImageRef::Oci { .. }
+                | ImageRef::OciArchive { .. }
+                | ImageRef::DockerArchive { .. }
+                | ImageRef::Docker { .. })
+        );
         // What can be nothing but a path is one, whether or not it is there.
         let is_path = (text.starts_with(['/', '.']) && !text.contains(':')) || path.exists();
         if is_path && !is_named {
@@ -139,7 +145,8 @@ impl Check<'_> {
             || magic.starts_with(&[0x1f, 0x8b])
             || magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
         if is_layer {
-            let open = || -> std::io::Result<Box<dyn std::io::Read + Send>> { Ok(Box::new(Handle::open(path)?)) };
+            let open =
+                || -> std::io::Result<Box<dyn std::io::Read + Send>> { Ok(Box::new(Handle::open(path)?)) };
             let root = LayeredRoot::read(vec![LayerStream::new(open, None)], Limits::default(), &|| false);
             // What is compressed need be no archive.
             if let Ok(root) = root {
@@ -156,13 +163,18 @@ impl Check<'_> {
                         root: Some(&root),
                         image: None,
                     };
-                    found.inputs.push(Input { name: path.into(), kind: InputKind::Root, platforms: Vec::new() });
+                    found.inputs.push(Input {
+                        name: path.into(),
+                        kind: InputKind::Root,
+                        platforms: Vec::new(),
+                    });
                     found.judge(&subject, &self.targets.iter().collect::<Vec<_>>(), &self.options);
                     return Ok(());
                 }
             }
         }
-        let records = tree::identify(path, 1).map_err(|source| CheckError::Tree { input: input(), source })?;
+        let records =
+            tree::identify(path, 1).map_err(|source| CheckError::Tree { input: input(), source })?;
         self.records(path, records, found)
     }
 
@@ -175,8 +187,9 @@ impl Check<'_> {
         let mut files = subject::files_alone(records);
         if !files.iter().any(|file| file.elf().is_some()) {
             // A script, or a program for another system, was meant to be looked at.
-            let is_something =
-                files.iter().any(|file| !matches!(&file.what, subject::What::Other | subject::What::Damaged(_)));
+            let is_something = files
+                .iter()
+                .any(|file| !matches!(&file.what, subject::What::Other | subject::What::Damaged(_)));
             if !is_something {
                 return Err(CheckError::Empty { input: input() });
             }
@@ -184,8 +197,7 @@ impl Check<'_> {
         for file in &mut files {
             file.read_head();
         }
-        let subject =
-            Subject { input: path.into(), kind: InputKind::Files, files, root: None, image: None };
+        let subject = Subject { input: path.into(), kind: InputKind::Files, files, root: None, image: None };
         found.inputs.push(Input { name: path.into(), kind: InputKind::Files, platforms: Vec::new() });
         found.judge(&subject, &self.targets.iter().collect::<Vec<_>>(), &self.options);
         Ok(())
@@ -232,10 +244,8 @@ impl Check<'_> {
         }
         if self.targets.is_empty() {
             let Which::Best(wanted) = &self.which else { return Ok(Vec::new()) };
-            let image = find(wanted).ok_or_else(|| ImageError::Platform {
-                wanted: wanted.to_string(),
-                present: present(),
-            })?;
+            let image = find(wanted)
+                .ok_or_else(|| ImageError::Platform { wanted: wanted.to_string(), present: present() })?;
             return Ok(vec![(image, Vec::new())]);
         }
         let mut chosen: Vec<(&ListedImage, Vec<&Target>)> = Vec::new();
@@ -273,7 +283,11 @@ impl Check<'_> {
         let label = label.map(|platform| platform.normalized().to_string());
         let total = manifest.layers().iter().map(Descriptor::size).fold(0, u64::saturating_add);
         let task = self.progress.begin(
-            &format!("reading {}{}", name(), label.as_ref().map(|label| format!(" ({label})")).unwrap_or_default()),
+            &format!(
+                "reading {}{}",
+                name(),
+                label.as_ref().map(|label| format!(" ({label})")).unwrap_or_default()
+            ),
             Some(total),
         );
         let layers = manifest.layers().iter().map(|layer| {
@@ -288,8 +302,7 @@ impl Check<'_> {
             )
         });
         let root = LayeredRoot::read(layers.collect(), Limits::default(), &|| false);
-        let root =
-            root.map_err(|source| CheckError::Layers { input: name(), source: Box::new(source) })?;
+        let root = root.map_err(|source| CheckError::Layers { input: name(), source: Box::new(source) })?;
         let subject = Subject {
             input: input.into(),
             kind: InputKind::Image,
@@ -339,9 +352,11 @@ fn target_of(platform: &Platform) -> Option<&'static Target> {
 /// An index that has nothing for a target.
 fn no_entry(input: &OsStr, target: &Target, present: &[String], options: &Options) -> Finding {
     let list = present.join(", ");
-    let mut message = format!("the index has no image for {} ({}): it has {list}", target.name, target.platform);
+    let mut message =
+        format!("the index has no image for {} ({}): it has {list}", target.name, target.platform);
     if options.routeros {
-        let falls_back = target.platform.architecture == "arm" && present.iter().any(|name| name == "linux/arm/v7");
+        let falls_back =
+            target.platform.architecture == "arm" && present.iter().any(|name| name == "linux/arm/v7");
         message.push_str(if falls_back && target.platform.variant.as_deref() == Some("v5") {
             "; RouterOS takes the one for arm/v7 then, which ends with signal 4 on these boards (reported)"
         } else {

@@ -126,9 +126,9 @@ impl File {
 pub(super) fn files_of(root: &dyn Listed) -> Vec<File> {
     let mut files = Vec::new();
     root.files(&mut |listing| {
-        let (what, head) = listing.executable.map_or((What::Other, Vec::new()), |executable| {
-            (what(executable), executable.head.clone())
-        });
+        let (what, head) = listing
+            .executable
+            .map_or((What::Other, Vec::new()), |executable| (what(executable), executable.head.clone()));
         files.push(File {
             path: listing.path,
             mode: listing.mode,

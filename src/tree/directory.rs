@@ -265,9 +265,8 @@ impl Walk<'_> {
         match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => {
                 let kind = match FileType::from_raw_mode(stat.st_mode) {
-                    FileType::Symlink => rustix::fs::readlinkat(directory, name, Vec::new()).map(|target| {
-                        NodeKind::Link(OsString::from_vec(target.into_bytes()).into())
-                    }),
+                    FileType::Symlink => rustix::fs::readlinkat(directory, name, Vec::new())
+                        .map(|target| NodeKind::Link(OsString::from_vec(target.into_bytes()).into())),
                     _ => Ok(NodeKind::Special),
                 };
                 match kind {
@@ -309,14 +308,7 @@ impl Walk<'_> {
             && rustix::fs::fstatfs(directory).is_ok_and(|fs| PSEUDO.contains(&fs.f_type.cast_unsigned()))
     }
 
-    fn file(
-        &self,
-        directory: &OwnedFd,
-        path: &[u8],
-        name: &CString,
-        blocks: &mut Blocks,
-        found: &mut Found,
-    ) {
+    fn file(&self, directory: &OwnedFd, path: &[u8], name: &CString, blocks: &mut Blocks, found: &mut Found) {
         let path = || join(path, name.to_bytes());
         // NONBLOCK: should a fifo have taken the file's place, opening it must not wait.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;

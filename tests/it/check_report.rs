@@ -359,7 +359,13 @@ fn a_name_in_an_annotation_is_told_as_it_is() {
         let text = written(formats::github, &report(vec![finding(Rule::Machine, "./dist", &path)]));
         assert_eq!(text.matches(['\n', '\r']).count(), 1, "{text:?}");
         let commands = commands(&text);
-        let expected = format!("dist{}", name.to_string_lossy());
+        // Of control characters ends of lines alone have a form.
+        let shown = |character: char| match character {
+            '\r' | '\n' => character.to_string(),
+            control if control.is_control() => control.escape_default().to_string(),
+            other => other.to_string(),
+        };
+        let expected = format!("dist{}", name.to_string_lossy().chars().map(shown).collect::<String>());
         assert_eq!(commands[0].1[0], ("file".to_owned(), expected), "{text:?}");
     }
 }

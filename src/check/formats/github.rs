@@ -65,9 +65,20 @@ fn annotation(out: &mut impl Write, command: &str, finding: &Finding, place: &Pl
     writeln!(out, "title={}::{}", property(&title), data(&text))
 }
 
-/// Text behind the `::` of a command.
+/// Text behind the `::` of a command. Of control characters only ends of lines have a form there; the rest, by which a log could
+/// be painted over, is written as escapes.
 fn data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    let mut data = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '%' => data.push_str("%25"),
+            '\r' => data.push_str("%0D"),
+            '\n' => data.push_str("%0A"),
+            control if control.is_control() => data.extend(control.escape_default()),
+            other => data.push(other),
+        }
+    }
+    data
 }
 
 /// The value of a command's property.

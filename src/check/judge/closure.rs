@@ -140,10 +140,16 @@ impl Judge<'_> {
                 let help = format!("install the C library for {wanted}");
                 wrong(format!("which is for {theirs} and not for {wanted}"), theirs, help)
             }
-            Some(Err(problem)) => {
-                wrong(format!("which is damaged: {problem}"), "damaged".into(), "install the C library again".into())
-            }
-            None => wrong("which is no ELF file".into(), "no ELF file".into(), "install the C library again".into()),
+            Some(Err(problem)) => wrong(
+                format!("which is damaged: {problem}"),
+                "damaged".into(),
+                "install the C library again".into(),
+            ),
+            None => wrong(
+                "which is no ELF file".into(),
+                "no ELF file".into(),
+                "install the C library again".into(),
+            ),
         };
         self.of_file(file, verdict);
         false
@@ -178,12 +184,19 @@ impl Judge<'_> {
                     path.display()
                 ),
                 path.display().to_string(),
-                format!("link it statically, build it against {libc}, or take a base with {}", own.unwrap_or_default()),
+                format!(
+                    "link it statically, build it against {libc}, or take a base with {}",
+                    own.unwrap_or_default()
+                ),
             ),
             None => {
                 let lost = match lost {
                     Lost::Missing { path, link: Some((link, _)) } => {
-                        format!(": the link `{}` leads to `{}`, which is not there", link.display(), path.display())
+                        format!(
+                            ": the link `{}` leads to `{}`, which is not there",
+                            link.display(),
+                            path.display()
+                        )
                     }
                     _ => String::new(),
                 };
@@ -235,7 +248,9 @@ impl Judge<'_> {
     fn floats(&mut self, file: &File, identity: &Arc<Identity>, closure: &Closure, memo: &Memo<'_>) {
         let Some(own) = convention(identity) else { return };
         for (name, path) in &closure.found {
-            let Some(Ok(library)) = memo.root().executable(path).ok().and_then(|file| file.elf) else { continue };
+            let Some(Ok(library)) = memo.root().executable(path).ok().and_then(|file| file.elf) else {
+                continue;
+            };
             let Some(theirs) = convention(&library).filter(|theirs| *theirs != own) else { continue };
             let message = format!(
                 "`{}` passes floating point numbers as {own}-float code does, and `{}`, which it loads as `{name}`, as \
@@ -268,7 +283,9 @@ fn lacking(rule: Rule, by: &Path, lacks: &[Lack]) -> Verdict {
                 folders.join(", ")
             );
             let help = if lacks.len() == 1 {
-                format!("install the package that has {names}, copy it from the stage that built `{by}`, or set the run path")
+                format!(
+                    "install the package that has {names}, copy it from the stage that built `{by}`, or set the run path"
+                )
             } else {
                 format!("install the packages that have them, or copy them from the stage that built `{by}`")
             };
@@ -294,14 +311,12 @@ fn lacking(rule: Rule, by: &Path, lacks: &[Lack]) -> Verdict {
         Reason::Damaged { path, problem } => {
             let message =
                 format!("`{by}` needs {library} {names}, and `{}` is no library: {problem}", path.display());
-            Verdict::new(rule, message, "install it again")
-                .between(expected, path.display().to_string())
+            Verdict::new(rule, message, "install it again").between(expected, path.display().to_string())
         }
         Reason::Version { path, version, highest } => {
-            let has = highest.as_ref().map_or_else(
-                || "nothing of the kind".to_owned(),
-                |highest| format!("{highest} at the most"),
-            );
+            let has = highest
+                .as_ref()
+                .map_or_else(|| "nothing of the kind".to_owned(), |highest| format!("{highest} at the most"));
             let message = format!("`{by}` needs {version} of `{}`, which has {has}", path.display());
             let help = "build it on a system no newer than the image's base, or take a newer base";
             Verdict::new(rule, message, help).between(version.clone(), highest.clone().unwrap_or_default())

@@ -40,7 +40,8 @@ impl Judge<'_> {
         let mut foreign: Vec<(&str, Vec<&File>)> = Vec::new();
         for (number, file) in self.subject.files.iter().enumerate() {
             let is_foreign = self.arch.get(&number) == Some(&Arch::Other);
-            let Some(identity) = file.elf().filter(|identity| is_foreign && identity.linkage.is_some()) else {
+            let Some(identity) = file.elf().filter(|identity| is_foreign && identity.linkage.is_some())
+            else {
                 continue;
             };
             let Some(guest) = guest_of(identity) else { continue };
@@ -50,9 +51,8 @@ impl Judge<'_> {
             }
         }
         let image = self.subject.image.as_ref();
-        let labelled = image.and_then(|image| {
-            Some((image.label(labels::GUEST)?, image.label(labels::EMULATOR)?))
-        });
+        let labelled =
+            image.and_then(|image| Some((image.label(labels::GUEST)?, image.label(labels::EMULATOR)?)));
         // A guest whose emulator is itself the only foreign program is served by nothing.
         for file in &self.subject.files {
             let path = file.path.to_str().unwrap_or_default();
@@ -76,7 +76,8 @@ impl Judge<'_> {
                     target.name,
                     target.platform
                 );
-                let help = format!("take the emulator for {}: `polyarch bundle --host` does", target.platform);
+                let help =
+                    format!("take the emulator for {}: `polyarch bundle --host` does", target.platform);
                 let verdict = Verdict::new(Rule::Emulator, message, help);
                 self.of_file(file, verdict.between(target.platform.to_string(), found));
             } else if !file.is_executable() {

@@ -62,7 +62,9 @@ impl Judge<'_> {
         }
         let (found, path) = (described(identity), file.path.display());
         let message = match rule {
-            Rule::Class => format!("`{path}` has {} bits, and {} has {}", identity.class, target.name, target.elf.class),
+            Rule::Class => {
+                format!("`{path}` has {} bits, and {} has {}", identity.class, target.name, target.elf.class)
+            }
             Rule::Endianness => format!(
                 "`{path}` is {}-endian ({found}), and {} is {}-endian",
                 order(identity.endianness),
@@ -111,15 +113,20 @@ impl Judge<'_> {
             let message =
                 format!("`{}` does not fit {}: {}", file.path.display(), target.name, reasons.join("; "));
             let verdict = Verdict::new(rule, message, mend(rule, target));
-            self.of_file(file, match rule {
-                Rule::Isa if level => verdict.between(or(&target.elf.isa), or(&identity.isa)),
-                Rule::Isa => verdict.between(
-                    format!("none of {}", target.elf.excludes.join(", ")),
-                    identity.features.join(", "),
-                ),
-                Rule::FloatAbi => verdict.between(target.elf.float_abi.join(" or "), or(&identity.float_abi)),
-                _ => verdict.between(target.elf.abi.join(" or "), or(&identity.abi)),
-            });
+            self.of_file(
+                file,
+                match rule {
+                    Rule::Isa if level => verdict.between(or(&target.elf.isa), or(&identity.isa)),
+                    Rule::Isa => verdict.between(
+                        format!("none of {}", target.elf.excludes.join(", ")),
+                        identity.features.join(", "),
+                    ),
+                    Rule::FloatAbi => {
+                        verdict.between(target.elf.float_abi.join(" or "), or(&identity.float_abi))
+                    }
+                    _ => verdict.between(target.elf.abi.join(" or "), or(&identity.abi)),
+                },
+            );
         }
         if !is_by_cpu {
             for (rule, is_unknown) in [
@@ -191,7 +198,8 @@ impl Judge<'_> {
                  `exec format error` under emulation",
                 head[8]
             );
-            let help = "register handlers whose masks leave the byte out: `polyarch binfmt register` has such";
+            let help =
+                "register handlers whose masks leave the byte out: `polyarch binfmt register` has such";
             Verdict::new(Rule::BinfmtQuirk, message, help).between("0", head[8].to_string())
         } else {
             return;
@@ -219,7 +227,8 @@ impl Judge<'_> {
 
 /// Whether anybody runs or loads it.
 fn is_used(file: &File, identity: Option<&Identity>) -> bool {
-    let is_library = identity.is_some_and(|identity| identity.soname.is_some() || identity.interpreter.is_some())
+    let is_library = identity
+        .is_some_and(|identity| identity.soname.is_some() || identity.interpreter.is_some())
         || file.name().ends_with(".so")
         || file.name().contains(".so.");
     file.is_executable() || is_library

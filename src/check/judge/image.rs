@@ -10,7 +10,8 @@ impl Judge<'_> {
         let Some(image) = &self.subject.image else { return };
         let (listed, config) = (image.listed.clone(), image.config.clone());
         let Some(config) = config else {
-            let message = "the image's config names no operating system and architecture, so that engines guess";
+            let message =
+                "the image's config names no operating system and architecture, so that engines guess";
             let help = "make the config anew: `architecture` and `os` are required in it";
             let found = listed.map_or_else(|| "nothing".into(), |listed| format!("{listed} in the index"));
             return self.of_image(
@@ -24,7 +25,8 @@ impl Judge<'_> {
             let files = self.files_are_for();
             let only_variant = listed.os == config.os && listed.architecture == config.architecture;
             let rule = if only_variant { Rule::Variant } else { Rule::PlatformMismatch };
-            let message = format!("the index lists the image as {listed}, and its config says {config}{files}");
+            let message =
+                format!("the index lists the image as {listed}, and its config says {config}{files}");
             let help = "make the index anew from the images (`polyarch index create` takes the platforms from their configs)";
             self.of_image(Verdict::new(rule, message, help).between(listed.to_string(), config.to_string()));
         } else if config.variant.is_none() && needs_variant(&config) {
@@ -64,14 +66,18 @@ impl Judge<'_> {
         for identity in self.subject.files.iter().filter_map(|file| file.elf()) {
             if identity.linkage.is_some() {
                 files += 1;
-                let architecture = identity.platform.architecture.clone().unwrap_or_else(|| described(identity));
+                let architecture =
+                    identity.platform.architecture.clone().unwrap_or_else(|| described(identity));
                 if !platforms.contains(&architecture) {
                     platforms.push(architecture);
                 }
             }
         }
         match platforms.as_slice() {
-            [one] => format!("; its {} for {one}", if files == 1 { "ELF file is".into() } else { format!("{files} ELF files are") }),
+            [one] => format!(
+                "; its {} for {one}",
+                if files == 1 { "ELF file is".into() } else { format!("{files} ELF files are") }
+            ),
             _ => String::new(),
         }
     }
@@ -81,7 +87,11 @@ impl Judge<'_> {
         let files = &self.subject.files;
         let used = files.iter().enumerate().filter_map(|(number, file)| {
             let identity = file.elf().filter(|identity| identity.linkage.is_some())?;
-            Some((number, file, identity.platform.architecture.clone().unwrap_or_else(|| described(identity))))
+            Some((
+                number,
+                file,
+                identity.platform.architecture.clone().unwrap_or_else(|| described(identity)),
+            ))
         });
         // By architecture: the number of files, and the first of them.
         let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
@@ -107,8 +117,11 @@ impl Judge<'_> {
         };
         for (architecture, numbers) in groups {
             let Some(first) = numbers.first().and_then(|number| files.get(*number)) else { continue };
-            let mut layers: Vec<usize> =
-                numbers.iter().filter_map(|number| files.get(*number)?.layer).map(|layer| layer + 1).collect();
+            let mut layers: Vec<usize> = numbers
+                .iter()
+                .filter_map(|number| files.get(*number)?.layer)
+                .map(|layer| layer + 1)
+                .collect();
             layers.sort_unstable();
             layers.dedup();
             let from = match layers.as_slice() {
@@ -121,7 +134,11 @@ impl Judge<'_> {
             };
             let which = match numbers.len() {
                 1 => format!("`{}` is", first.path.display()),
-                more => format!("{}, `{}` among them, are", count(more, "ELF file", "ELF files"), first.path.display()),
+                more => format!(
+                    "{}, `{}` among them, are",
+                    count(more, "ELF file", "ELF files"),
+                    first.path.display()
+                ),
             };
             let message = format!("{which} for {architecture} in a root file system for {base}{from}");
             let help = match self.target {
@@ -131,7 +148,8 @@ impl Judge<'_> {
                 ),
                 None => "give `--target`, and each file is held against it".to_owned(),
             };
-            let verdict = Verdict::new(Rule::MixedArchitectures, message, help).between(base.clone(), architecture);
+            let verdict =
+                Verdict::new(Rule::MixedArchitectures, message, help).between(base.clone(), architecture);
             self.of_file(first, verdict);
         }
     }
@@ -145,15 +163,19 @@ impl Judge<'_> {
         let help = "take a smaller base, or give the container a root directory on a USB disk or a tmpfs";
         if let Some(flash) = self.options.flash {
             if size > flash {
-                let message = format!("the unpacked image has {}, and there is room for {}", mib(size), mib(flash));
+                let message =
+                    format!("the unpacked image has {}, and there is room for {}", mib(size), mib(flash));
                 self.of_image(Verdict::new(Rule::Size, message, help).between(mib(flash), mib(size)));
             }
             return;
         }
-        let Some(boards) = self.target.and_then(|target| Some(&target.routeros.as_ref()?.flash)) else { return };
+        let Some(boards) = self.target.and_then(|target| Some(&target.routeros.as_ref()?.flash)) else {
+            return;
+        };
         let small: Vec<_> = boards.iter().filter(|board| size > u64::from(board.mib) << 20).collect();
         let Some(largest) = small.iter().map(|board| board.mib).max() else { return };
-        let names: Vec<String> = small.iter().map(|board| format!("{} ({} MiB)", board.board, board.mib)).collect();
+        let names: Vec<String> =
+            small.iter().map(|board| format!("{} ({} MiB)", board.board, board.mib)).collect();
         let is_all = small.len() == boards.len();
         let message = format!(
             "the unpacked image has {}, more than all the flash of {}{}; RouterOS itself needs some of that",

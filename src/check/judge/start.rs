@@ -42,7 +42,10 @@ impl Judge<'_> {
                                entrypoint` (reported)";
                 (message, Severity::Error)
             } else {
-                ("the image names no program to run: it has neither an entry point nor a command", Severity::Warning)
+                (
+                    "the image names no program to run: it has neither an entry point nor a command",
+                    Severity::Warning,
+                )
             };
             let help = "give it an ENTRYPOINT or a CMD, by the program's full path";
             let verdict = Verdict::new(Rule::Entrypoint, message, help).severity(severity);
@@ -80,7 +83,8 @@ impl Judge<'_> {
             match path {
                 Some(path) => {
                     // The same was told of it as of any script: now it is known that it is run.
-                    self.findings.retain(|finding| !(finding.rule == rule && finding.path.as_ref() == Some(&path)));
+                    self.findings
+                        .retain(|finding| !(finding.rule == rule && finding.path.as_ref() == Some(&path)));
                     self.told.remove(&(rule, path.clone()));
                     self.at(&path, new);
                 }
@@ -106,7 +110,8 @@ impl Judge<'_> {
                 let path = file.path.display();
                 let help = help.replace("FILE", &path.to_string());
                 let verdict = Verdict::new(Rule::Shebang, format!("`{path}` {what}"), help);
-                let line = script.argument.as_ref().map(|argument| format!(" {argument}")).unwrap_or_default();
+                let line =
+                    script.argument.as_ref().map(|argument| format!(" {argument}")).unwrap_or_default();
                 let line = format!("#!{}{line}", script.interpreter).escape_debug().to_string();
                 self.of_file(file, Verdict { found: Some(line), ..verdict });
             }
@@ -135,7 +140,10 @@ fn wrong_with(script: &Script, root: &dyn Root, search: &str) -> Option<(String,
         return Some((what, "install that interpreter, or name one after `#!` that is there".into()));
     };
     if !found.node.is_file() || found.node.mode & 0o111 == 0 {
-        let what = format!("is a script for `{interpreter}`, which nobody may execute (mode {:04o})", found.node.mode);
+        let what = format!(
+            "is a script for `{interpreter}`, which nobody may execute (mode {:04o})",
+            found.node.mode
+        );
         return Some((what, format!("`chmod 755 {}`", found.path.display())));
     }
     if Path::new(interpreter).file_name().is_some_and(|name| name == "env") {
@@ -165,7 +173,8 @@ fn env(argument: &str, root: &dyn Root, search: &str) -> Option<(String, String)
     if found {
         return None;
     }
-    let what = format!("is a script for `{name}`, which `env` finds in none of the folders of `PATH`: `{search}`");
+    let what =
+        format!("is a script for `{name}`, which `env` finds in none of the folders of `PATH`: `{search}`");
     let help = if argument.contains(' ') && !argument.starts_with("-S") {
         "write `#!/usr/bin/env -S` before a name with arguments".to_owned()
     } else {

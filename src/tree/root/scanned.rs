@@ -25,8 +25,7 @@ impl Scanned {
     /// [`TreeError`] where it cannot be opened, or is no directory.
     pub fn read(path: &Path, threads: usize) -> Result<Self, TreeError> {
         let found = directory::list(path, threads)?;
-        let folder =
-            Folder::open(path).map_err(|source| TreeError::Open { path: path.into(), source })?;
+        let folder = Folder::open(path).map_err(|source| TreeError::Open { path: path.into(), source })?;
         let nodes = found.listed.into_iter();
         let nodes = nodes.map(|listed| (listed.path.into(), (listed.node, listed.executable))).collect();
         Ok(Self { folder, nodes, unread: found.records })
