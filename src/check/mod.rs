@@ -10,6 +10,7 @@ mod fingerprint;
 pub mod formats;
 mod judge;
 mod policy;
+mod routeros;
 mod rule;
 mod run;
 mod subject;

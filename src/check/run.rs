@@ -211,6 +211,9 @@ impl Check<'_> {
         let source = self.access.source(reference).map_err(failed)?;
         let listing = Listing::read(source.as_ref()).map_err(failed)?;
         found.inputs.push(Input { name: input.into(), kind: InputKind::Image, platforms: Vec::new() });
+        if self.options.routeros {
+            found.findings.extend(super::routeros::judge(input, reference, &listing));
+        }
         for (image, targets) in self.chosen(input, &listing, found).map_err(failed)? {
             self.one(input, source.as_ref(), image, &targets, found)?;
         }

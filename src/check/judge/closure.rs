@@ -35,7 +35,13 @@ impl Judge<'_> {
             if identity.linkage.is_none() {
                 continue;
             }
+            // That a C library is a program too is of no use to anybody but who asks for its version.
+            let is_program = identity.soname.is_none();
+            let before = self.findings.len();
             if !self.loader(file, identity, interpreter, memo.root(), has_libraries) {
+                if !is_program {
+                    self.findings.truncate(before);
+                }
                 continue;
             }
             loaders.entry(kin(identity)).or_insert_with(|| interpreter.clone());

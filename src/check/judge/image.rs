@@ -19,9 +19,10 @@ impl Judge<'_> {
             );
         };
         let normal = config.clone().normalized();
-        if let Some(listed) = listed
-            && listed.clone().normalized() != normal
-        {
+        let listed = listed.filter(|listed| listed.clone().normalized() != normal);
+        // Where index and config differ, that is told, and not once more that one of them is not the target.
+        let is_told = listed.is_some();
+        if let Some(listed) = listed {
             let files = self.files_are_for();
             let only_variant = listed.os == config.os && listed.architecture == config.architecture;
             let rule = if only_variant { Rule::Variant } else { Rule::PlatformMismatch };
@@ -45,7 +46,7 @@ impl Judge<'_> {
             let help = "choose a board whose architecture has one: `polyarch target list` tells";
             self.of_image(Verdict::new(Rule::PlatformMismatch, message, help));
         }
-        if *wanted == normal {
+        if *wanted == normal || is_told {
             return;
         }
         let only_variant = wanted.os == normal.os && wanted.architecture == normal.architecture;
