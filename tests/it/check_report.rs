@@ -63,7 +63,7 @@ fn report(findings: Vec<Finding>) -> Report {
 fn many() -> Report {
     let mut findings = vec![
         finding(Rule::Machine, "oci:app:1", "/usr/bin/x"),
-        finding(Rule::Linkage, "./dist", "./dist/x"),
+        finding(Rule::Shebang, "./dist", "./dist/x"),
         finding(Rule::Machine, "root", "/bin/sh"),
         finding(Rule::Machine, "root.tar", "/bin/sh"),
     ];
@@ -86,7 +86,7 @@ fn many() -> Report {
         findings.push(bad);
         let mut path = OsString::from("./dist");
         path.push(&name);
-        findings.push(finding(Rule::Linkage, "./dist", path));
+        findings.push(finding(Rule::Shebang, "./dist", path));
     }
     report(findings)
 }
@@ -106,13 +106,13 @@ fn written(
 }
 
 /// Runs a Python script with `args`, and gives what it prints as JSON.
-fn python(cx: &Cx, script: &str, args: &[&Path]) -> Value {
+pub(crate) fn python(cx: &Cx, script: &str, args: &[&Path]) -> Value {
     let out = ran(cx.command("python3").arg("-c").arg(script).args(args)).success();
     serde_json::from_str(&out).unwrap_or_else(|err| panic!("{err}: {out}"))
 }
 
 #[track_caller]
-fn hold_against_schema(cx: &Cx, sarif: &Path) {
+pub(crate) fn hold_against_schema(cx: &Cx, sarif: &Path) {
     let script = "import json, sys, jsonschema\n\
                   schema, log = (json.load(open(path)) for path in sys.argv[1:])\n\
                   faults = jsonschema.Draft7Validator(schema, format_checker=jsonschema.FormatChecker()).iter_errors(log)\n\
@@ -282,7 +282,7 @@ fn junit_has_rules_that_nothing_breaks_and_those_that_are_off() {
     policy.set(Rule::Size, "off".parse().unwrap());
     let context = Context { base: None, fail_on: Severity::Warning, policy: &policy };
     let mut out = Vec::new();
-    let mut report = report(vec![finding(Rule::Linkage, "root", "/bin/x")]);
+    let mut report = report(vec![finding(Rule::Shebang, "root", "/bin/x")]);
     report.inputs.retain(|input| input.name == "root");
     formats::junit(&mut out, &report, &context).unwrap();
     let text = String::from_utf8(out).unwrap();
@@ -444,14 +444,14 @@ fn a_policy_sets_severities_and_turns_rules_off() {
     unknown.severity = Severity::Unknown;
     let findings = vec![
         finding(Rule::Machine, "oci:app:1", "/a"),
-        finding(Rule::Linkage, "oci:app:1", "/a"),
+        finding(Rule::Shebang, "oci:app:1", "/a"),
         finding(Rule::Size, "oci:app:1", "/a"),
         unknown,
     ];
     let policy = "[check.rules]\nmachine = 'note'\nlinkage = 'error'\nsize = 'off'\nisa = 'error'\n";
     assert_eq!(
         rules(&applied(policy, findings)),
-        [(Rule::Linkage, Severity::Error), (Rule::Machine, Severity::Note), (Rule::Isa, Severity::Unknown),]
+        [(Rule::Shebang, Severity::Error), (Rule::Machine, Severity::Note), (Rule::Isa, Severity::Unknown),]
     );
 }
 

@@ -8,6 +8,8 @@ mod archives;
 mod binfmt;
 mod binfmt_exec;
 mod bundle;
+mod check_ci;
+mod check_output;
 mod check_report;
 mod check_table;
 mod compress;

@@ -84,7 +84,7 @@ impl OutputArgs {
                     text::print(&mut plain, report, how)?;
                     return out.write_all(&plain.into_inner());
                 }
-                write(&mut *out, *form, report, &context, how)
+                write(out, *form, report, &context, how)
             })
             .with_context(|| format!("writing the report `{}`", path.display()))?;
         }
@@ -96,19 +96,19 @@ impl OutputArgs {
 }
 
 fn write(
-    out: &mut (impl Write + ?Sized),
+    mut out: &mut dyn Write,
     form: Form,
     report: &Report,
     context: &Context<'_>,
     how: text::How,
 ) -> io::Result<()> {
     match form {
-        Form::Text => text::print(out, report, how),
-        Form::Json => format::json(out, report),
-        Form::Sarif => formats::sarif(out, report, context),
-        Form::Junit => formats::junit(out, report, context),
-        Form::Github => formats::github(out, report, context),
-        Form::Gitlab => formats::gitlab(out, report, context),
+        Form::Text => text::print(&mut out, report, how),
+        Form::Json => format::json(&mut out, report),
+        Form::Sarif => formats::sarif(&mut out, report, context),
+        Form::Junit => formats::junit(&mut out, report, context),
+        Form::Github => formats::github(&mut out, report, context),
+        Form::Gitlab => formats::gitlab(&mut out, report, context),
     }
 }
 
