@@ -27,6 +27,7 @@ fn main() {
     list.push_str("]\n");
     fs::write(Path::new(&out).join("targets.rs"), list).expect("OUT_DIR can be written");
     probes(&root, &out);
+    stubs(&root, &out);
 }
 
 /// Lists the guest programs that `emulator verify` runs.
@@ -48,4 +49,26 @@ fn probes(root: &str, out: &str) {
     }
     list.push_str("]\n");
     fs::write(Path::new(out).join("probes.rs"), list).expect("OUT_DIR can be written");
+}
+
+/// Lists the programs of bundles' hosts: `HOST.NAME.elf`.
+fn stubs(root: &str, out: &str) {
+    let folder = Path::new(root).join("src/stub/built");
+    println!("cargo::rerun-if-changed={}", folder.display());
+    let mut files: Vec<_> = fs::read_dir(&folder)
+        .expect("`src/stub/built/` can be read")
+        .map(|entry| entry.expect("`src/stub/built/` can be read").path())
+        .collect();
+    files.sort();
+    let mut list = String::from("&[\n");
+    for file in &files {
+        println!("cargo::rerun-if-changed={}", file.display());
+        let name = file.file_name().expect("a file has a name").to_string_lossy();
+        let mut parts = name.split('.');
+        let (host, program) = (parts.next().expect("a host"), parts.next().expect("a program"));
+        writeln!(list, "    ({host:?}, {program:?}, include_bytes!({:?})),", file.display().to_string())
+            .expect("writing to a string");
+    }
+    list.push_str("]\n");
+    fs::write(Path::new(out).join("stubs.rs"), list).expect("OUT_DIR can be written");
 }

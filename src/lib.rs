@@ -16,6 +16,7 @@
 //! | [`emulator`] | finding, fetching and caching qemu-user programs |
 //! | [`debian`] | Debian's archive: signed indexes, package files |
 //! | [`tree`] | read-only views of files: directories and tar streams |
+//! | [`stub`] | host-native programs of a kilobyte that execute others in their place |
 //! | [`elf`] | what a binary says of itself |
 //! | [`target`] | the catalogue of machines |
 //! | `gzip` | reading gzip streams |
@@ -25,6 +26,7 @@ pub mod binfmt;
 pub mod bundle;
 pub mod check;
 pub mod cli;
+pub mod containerfile;
 pub mod debian;
 pub mod doctor;
 pub mod elf;
@@ -34,5 +36,6 @@ pub mod image;
 pub mod layer;
 pub mod progress;
 pub mod sandbox;
+pub mod stub;
 pub mod target;
 pub mod tree;

@@ -190,7 +190,7 @@ impl Judge<'_> {
             return Arch::Own;
         }
         let guest = guest_of(identity);
-        if guest.is_some_and(|guest| target.also_runs.iter().any(|name| *name == guest.name)) {
+        if guest.is_some_and(|guest| target.also_runs.contains(&guest.name)) {
             Arch::Beside
         } else {
             Arch::Other

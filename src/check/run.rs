@@ -392,8 +392,8 @@ struct Config {
     os: Option<String>,
     architecture: Option<String>,
     variant: Option<String>,
-    #[serde(default)]
-    config: Option<Runs>,
+    #[serde(default, rename = "config")]
+    runs: Option<Runs>,
     #[serde(default)]
     rootfs: Option<RootFs>,
     #[serde(default)]
@@ -426,7 +426,7 @@ struct History {
 
 impl Config {
     fn facts(self, listed: Option<Platform>, layers: usize) -> ImageFacts {
-        let runs = self.config.unwrap_or_default();
+        let runs = self.runs.unwrap_or_default();
         let some = |text: Option<String>| text.filter(|text| !text.is_empty());
         let config = some(self.os).zip(some(self.architecture)).map(|(os, architecture)| Platform {
             os,

@@ -2,6 +2,7 @@
 //!
 //! Programs are compiled for the case by real cross compilers. Cases of public threads name them.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -63,9 +64,12 @@ impl Made {
     }
 }
 
+/// Rule, path, severity and message of a finding.
+type Found = (String, Option<String>, String, String);
+
 /// What is found in `input`, but for facts that nobody declares: rule, path, severity, message.
 #[track_caller]
-fn findings(cx: &Cx, input: &str, args: &[&str]) -> (i32, Vec<(String, Option<String>, String, String)>) {
+fn findings(cx: &Cx, input: &str, args: &[&str]) -> (i32, Vec<Found>) {
     let ran = ran(cx.polyarch().args(["check", "--format", "json", input]).args(args));
     assert!(ran.status < 2, "{input}: {}", ran.stderr);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
@@ -276,8 +280,9 @@ fn bare(triple: &str, flags: &[&str]) -> PathBuf {
 /// A Go program.
 #[track_caller]
 fn go(settings: &[(&str, &str)]) -> PathBuf {
-    let key: String = settings.iter().map(|(key, value)| format!("{key}-{value}-")).collect();
-    let file = super::support::deb::fixtures().join(format!("check-go-{key}1"));
+    let key: Vec<String> = settings.iter().map(|(key, value)| format!("{key}-{value}")).collect();
+    let key = key.join("-");
+    let file = super::support::deb::fixtures().join(format!("check-go-{key}"));
     if !file.exists() {
         let work = tempfile::tempdir_in(super::support::deb::fixtures()).unwrap();
         fs::write(work.path().join("main.go"), "package main\n\nfunc main() { println(\"hello\") }\n")
@@ -847,15 +852,14 @@ fn plugin(needed: &Path) -> PathBuf {
 #[track_caller]
 fn versioned(versions: &[&str]) -> PathBuf {
     let script = super::support::deb::fixtures().join(format!("check-{}.map", versions.join("-")));
-    let text: String = versions.iter().map(|version| format!("{version} {{ }};\n")).collect();
+    let text = versions.iter().map(|version| format!("{version} {{ }};")).collect::<Vec<_>>().join("\n");
     fs::create_dir_all(script.parent().unwrap()).unwrap();
     fs::write(&script, text).unwrap();
     let mut source = String::new();
     for (at, version) in versions.iter().enumerate() {
         let mark = if at + 1 == versions.len() { "@@" } else { "@" };
-        source.push_str(&format!(
-            "int foo{at}(void) {{ return {at}; }}\n__asm__(\".symver foo{at}, foo{mark}{version}\");\n"
-        ));
+        writeln!(source, "int foo{at}(void) {{ return {at}; }}").unwrap();
+        writeln!(source, "__asm__(\".symver foo{at}, foo{mark}{version}\");").unwrap();
     }
     let script = format!("-Wl,--version-script={}", script.display());
     library(ARM64.1, "libfoo.so.1", &source, &["-nostdlib", &script])
@@ -1106,10 +1110,10 @@ fn archive(images: &[Img], change: impl Fn(Vec<u8>) -> Vec<u8>) -> Vec<(String, 
     members
 }
 
-fn gzip(bytes: Vec<u8>) -> Vec<u8> {
+fn gzip(bytes: &[u8]) -> Vec<u8> {
     use std::io::Write as _;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(&bytes).unwrap();
+    encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
@@ -1130,7 +1134,7 @@ fn archives_for_routeros() {
             name: "compressed layers",
             thread: "Fluent-networks/tailscale-mikrotik#24",
             args,
-            wrong: Made::Archive(archive(&[app()], gzip)),
+            wrong: Made::Archive(archive(&[app()], |layer| gzip(&layer))),
             right: good(),
             expected: ("archive-layout", None, "error"),
         },

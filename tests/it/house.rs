@@ -19,6 +19,7 @@ const ROOMS: &[&str] = &[
     "emulator",
     "debian",
     "tree",
+    "stub",
     "elf",
     "target",
     "gzip",

@@ -182,37 +182,30 @@ impl Judge<'_> {
             let verdict = Verdict::new(Rule::Linkage, message, help).severity(Severity::Error);
             return self.of_file(file, verdict.between("static", "dynamic"));
         }
-        let (message, found, help) = match of_other {
-            Some((libc, path)) => (
-                format!(
-                    "`{shown}` is linked against {} (loader `{interpreter}`), and here is {libc} (`{}`)",
-                    own.unwrap_or_default(),
+        let (message, found, help) = if let Some((libc, path)) = of_other {
+            let own = own.unwrap_or_default();
+            let path = path.display().to_string();
+            let message = format!(
+                "`{shown}` is linked against {own} (loader `{interpreter}`), and here is {libc} (`{path}`)"
+            );
+            let help = format!("link it statically, build it against {libc}, or take a base with {own}");
+            (message, path, help)
+        } else {
+            let lost = match lost {
+                Lost::Missing { path, link: Some((link, target)) } => format!(
+                    ": the link `{}` leads to `{}`, and `{}` is not there",
+                    link.display(),
+                    target.display(),
                     path.display()
                 ),
-                path.display().to_string(),
-                format!(
-                    "link it statically, build it against {libc}, or take a base with {}",
-                    own.unwrap_or_default()
-                ),
-            ),
-            None => {
-                let lost = match lost {
-                    Lost::Missing { path, link: Some((link, _)) } => {
-                        format!(
-                            ": the link `{}` leads to `{}`, which is not there",
-                            link.display(),
-                            path.display()
-                        )
-                    }
-                    _ => String::new(),
-                };
-                let needs = identity.platform.architecture.as_deref().unwrap_or("its architecture");
-                (
-                    format!("`{shown}` names the loader `{interpreter}`, which is not there{lost}"),
-                    "nothing".into(),
-                    format!("install the C library for {needs}, or link the program statically"),
-                )
-            }
+                _ => String::new(),
+            };
+            let needs = identity.platform.architecture.as_deref().unwrap_or("its architecture");
+            (
+                format!("`{shown}` names the loader `{interpreter}`, which is not there{lost}"),
+                "nothing".into(),
+                format!("install the C library for {needs}, or link the program statically"),
+            )
         };
         let verdict = Verdict::new(Rule::InterpreterMissing, message, help);
         self.of_file(file, verdict.between(interpreter, found));

@@ -116,15 +116,17 @@ impl Judge<'_> {
             self.of_file(
                 file,
                 match rule {
-                    Rule::Isa if level => verdict.between(or(&target.elf.isa), or(&identity.isa)),
+                    Rule::Isa if level => {
+                        verdict.between(or(target.elf.isa.as_ref()), or(identity.isa.as_ref()))
+                    }
                     Rule::Isa => verdict.between(
                         format!("none of {}", target.elf.excludes.join(", ")),
                         identity.features.join(", "),
                     ),
                     Rule::FloatAbi => {
-                        verdict.between(target.elf.float_abi.join(" or "), or(&identity.float_abi))
+                        verdict.between(target.elf.float_abi.join(" or "), or(identity.float_abi.as_ref()))
                     }
-                    _ => verdict.between(target.elf.abi.join(" or "), or(&identity.abi)),
+                    _ => verdict.between(target.elf.abi.join(" or "), or(identity.abi.as_ref())),
                 },
             );
         }
@@ -229,7 +231,7 @@ impl Judge<'_> {
 fn is_used(file: &File, identity: Option<&Identity>) -> bool {
     let is_library = identity
         .is_some_and(|identity| identity.soname.is_some() || identity.interpreter.is_some())
-        || file.name().ends_with(".so")
+        || file.path.extension().is_some_and(|extension| extension == "so")
         || file.name().contains(".so.");
     file.is_executable() || is_library
 }
@@ -268,8 +270,8 @@ fn has(identity: &Identity) -> String {
     format!("{machine} {}-bit {}-endian{os}", identity.class, order(identity.endianness))
 }
 
-fn or(value: &Option<String>) -> String {
-    value.clone().unwrap_or_else(|| "unknown".into())
+fn or(value: Option<&String>) -> String {
+    value.cloned().unwrap_or_else(|| "unknown".into())
 }
 
 fn numbers(version: &str) -> Vec<u64> {

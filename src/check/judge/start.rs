@@ -98,14 +98,13 @@ impl Judge<'_> {
         let Some(root) = self.subject.root else { return };
         let search = self.subject.image.as_ref().and_then(|image| image.variable("PATH"));
         let search = search.unwrap_or(DEFAULT_PATH).to_owned();
-        let mut known: HashMap<(String, Option<String>), Option<(String, String)>> = HashMap::new();
+        let mut known: HashMap<&Script, Option<(String, String)>> = HashMap::new();
         for file in &self.subject.files {
             let What::Script(script) = &file.what else { continue };
             if !file.is_executable() {
                 continue;
             }
-            let key = (script.interpreter.clone(), script.argument.clone());
-            let wrong = known.entry(key).or_insert_with(|| wrong_with(script, root, &search)).clone();
+            let wrong = known.entry(script).or_insert_with(|| wrong_with(script, root, &search)).clone();
             if let Some((what, help)) = wrong {
                 let path = file.path.display();
                 let help = help.replace("FILE", &path.to_string());

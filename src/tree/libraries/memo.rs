@@ -16,6 +16,9 @@ use crate::tree::root::{Root, resolve};
 /// The names of a cache, with all paths of each.
 type Names = HashMap<String, Vec<PathBuf>>;
 
+/// Loaders by the name that programs have for them and where they really are; `None` where it is of no known kind.
+type Loaders = HashMap<(String, PathBuf), Option<Rc<Loader>>>;
+
 /// What is at a path, for a loader.
 #[derive(Debug, Clone)]
 pub(super) enum Candidate {
@@ -31,7 +34,7 @@ pub(super) enum Candidate {
 #[derive(Debug)]
 pub struct Memo<'a> {
     root: &'a dyn Root,
-    loaders: RefCell<HashMap<(String, PathBuf), Option<Rc<Loader>>>>,
+    loaders: RefCell<Loaders>,
     caches: RefCell<HashMap<Endianness, Option<Rc<Names>>>>,
     last: RefCell<HashMap<PathBuf, Rc<[PathBuf]>>>,
     candidates: RefCell<HashMap<PathBuf, Candidate>>,

@@ -21,7 +21,7 @@ pub(crate) struct Img {
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn platform(text: &str) -> Value {
@@ -62,7 +62,7 @@ impl Img {
     pub(crate) fn file(self, path: &str, content: impl AsRef<[u8]>, mode: u32) -> Self {
         let content = content.as_ref().to_vec();
         self.last(|layer| {
-            layer.with(&Entry { content, mode, ..Entry::new(b'0', path.trim_start_matches('/')) })
+            layer.with(&Entry { mode, content, ..Entry::new(b'0', path.trim_start_matches('/')) })
         })
     }
 
