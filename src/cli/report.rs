@@ -16,7 +16,7 @@ use crate::elf::ElfError;
 use crate::emulator::EmulatorError;
 use crate::image::{ImageError, ReferenceError, RegistryError};
 use crate::layer::LayerError;
-use crate::sandbox::{ExecError, SandboxError, VolumeError};
+use crate::sandbox::{ConfineError, ExecError, SandboxError, VolumeError};
 use crate::target::{PlatformError, TargetError};
 use crate::tree::TreeError;
 
@@ -117,6 +117,7 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
         BinfmtError,
         BundleError,
         CheckError,
+        ConfineError,
         DebianError,
         ElfError,
         EmulatorError,

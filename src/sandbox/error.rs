@@ -276,7 +276,8 @@ impl From<Failure> for SandboxError {
             Step::Remove => "removing",
             Step::Register => REGISTER,
             Step::Emulator => "opening the emulator",
-            Step::Identity => "setting",
+            Step::Identity | Step::Limit => "setting",
+            Step::Seccomp => "installing",
             Step::WorkingDirectory => "entering the working directory",
             Step::Handoff => "reading",
         };

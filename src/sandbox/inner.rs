@@ -34,17 +34,22 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
     let mut notes = Vec::new();
     let folder = Path::new(&plan.folder);
     root::mount(&plan.root, folder, &mut notes)?;
-    mounts::enter(&folder.join("root"), &plan.volumes, &mut notes)?;
+    mounts::enter(&folder.join("root"), &plan.volumes, &plan.confine, &mut notes)?;
     register(&plan, &emulators, &mut notes)?;
     drop(emulators);
     for text in notes {
         handoff.tell(&Message::Note { text });
     }
+    for limit in &plan.confine.ulimits {
+        if let Some(text) = limit.set().map_err(Step::Limit.on(&limit.name))? {
+            handoff.tell(&Message::Warning { text });
+        }
+    }
 
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let identity = plan.process.user.resolve(root.map_err(Step::Mount.on("/"))?)?;
     enter_cwd(&plan.process.cwd)?;
-    confine::become_user(&identity)?;
+    confine::become_user(&identity, &plan.confine)?;
     // Becoming another user has cleared it.
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the container"))?;
     Err(program::execute(&plan.process, &identity.home))

@@ -29,7 +29,7 @@ mod program;
 mod root;
 mod runner;
 mod signals;
-mod size;
+pub mod size;
 mod userns;
 mod volumes;
 
@@ -37,7 +37,9 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-pub use confine::User;
+pub use confine::{
+    Capabilities, Confine, ConfineError, Device, Options as ConfineOptions, Seccomp, Ulimit, User,
+};
 pub use error::SandboxError;
 pub use exec::{Exec, ExecError, Registration};
 pub use folder::Folder;
@@ -48,7 +50,7 @@ pub use process::Overrides;
 pub use root::{Pruned, Root, Snapshot, Snapshots, Told};
 pub use runner::Container;
 pub use signals::Signals;
-pub use volumes::{Volume, VolumeError};
+pub use volumes::{Beneath, Source, Volume, VolumeError};
 
 /// Search path of a container whose image sets none.
 pub const DEFAULT_PATH: &str = program::PATH;

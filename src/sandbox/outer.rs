@@ -33,6 +33,10 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     }
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the sandbox"))?;
 
+    // What the kernel lets nobody raise from within a user namespace.
+    for limit in &plan.confine.ulimits {
+        limit.raise();
+    }
     userns::enter(handoff)?;
     let others = UnshareFlags::NEWNS
         | UnshareFlags::NEWPID

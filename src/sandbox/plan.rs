@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::confine::User;
+use super::confine::{Confine, User};
 use super::volumes::Volume;
 
 /// The program that the container runs.
@@ -62,6 +62,7 @@ pub(super) struct Plan {
     pub(super) hostname: String,
     pub(super) process: Process,
     pub(super) volumes: Vec<Volume>,
+    pub(super) confine: Confine,
     pub(super) handlers: Vec<Handler>,
     /// Whether the container cannot do without its handlers.
     pub(super) handlers_needed: bool,
@@ -80,6 +81,8 @@ pub(super) enum Message {
     Unpacked(super::root::Unpacked),
     /// The user may want to know.
     Note { text: String },
+    /// The user must know.
+    Warning { text: String },
     /// The container cannot start.
     Failed(Failure),
 }
@@ -109,6 +112,8 @@ pub(super) enum Step {
     Register,
     Emulator,
     Volume,
+    Limit,
+    Seccomp,
     Identity,
     UserName,
     GroupName,

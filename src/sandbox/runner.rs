@@ -9,7 +9,7 @@ use rustix::process::Pid;
 
 use super::handoff::{self, Handoff, OUTER};
 use super::plan::{Message, Plan, Process};
-use super::{Folder, Handlers, Ids, Root, SandboxError, Signals, Volume, userns};
+use super::{Confine, Folder, Handlers, Ids, Root, SandboxError, Signals, Volume, userns};
 use crate::progress::Progress;
 
 /// One container.
@@ -23,6 +23,8 @@ pub struct Container {
     pub process: Process,
     /// What is mounted in it besides what every container has.
     pub volumes: Vec<Volume>,
+    /// What its program may do, and sees.
+    pub confine: Confine,
     /// Its name of itself.
     pub hostname: String,
     /// The emulators of foreign programs in it.
@@ -52,6 +54,7 @@ impl Container {
             hostname: self.hostname.clone(),
             process: self.process.clone(),
             volumes: self.volumes.clone(),
+            confine: self.confine.clone(),
             handlers: self.handlers.list.clone(),
             handlers_needed: self.handlers.needed,
             emulated: self.handlers.emulated,
@@ -84,6 +87,7 @@ impl Container {
                     }
                 }
                 (Message::Note { text }, _) => progress.note(&text),
+                (Message::Warning { text }, _) => progress.warn(&text),
                 // Of a process that was ended because of the first failure, that one is told.
                 (Message::Failed(reason), _) => failure = failure.or(Some(reason.into())),
                 _ => {}

@@ -30,6 +30,7 @@ mod readelf;
 mod registry;
 mod rules;
 mod run;
+mod run_confine;
 mod run_root;
 mod run_volumes;
 mod store;

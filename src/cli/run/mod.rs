@@ -1,5 +1,6 @@
 //! `run`: an image becomes a container.
 
+mod confine;
 mod root;
 mod user;
 mod volumes;
@@ -14,7 +15,7 @@ use super::{dirs, doctor};
 use crate::emulator::{self, Options};
 use crate::image::{Image, ImageRef};
 use crate::sandbox::{
-    Container, Folder, Handlers, Ids, Overrides, Process, Root, SandboxError, Signals, Snapshots,
+    Confine, Container, Folder, Handlers, Ids, Overrides, Process, Root, SandboxError, Signals, Snapshots,
 };
 use crate::target::Platform;
 
@@ -52,6 +53,9 @@ pub(super) struct Args {
     volumes: volumes::VolumeArgs,
 
     #[command(flatten)]
+    confine: confine::ConfineArgs,
+
+    #[command(flatten)]
     registry: RegistryArgs,
 
     /// The image (a name of the store, `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or the
@@ -85,6 +89,7 @@ impl Args {
             user: self.user.user,
             groups: self.user.group_add,
         };
+        let confine = Confine::new(&self.confine.options()?)?;
         let volumes = self.volumes.prepare(image.config(), printer)?;
         let process = Process::of(image.config(), overrides, &hostname)?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
@@ -99,7 +104,7 @@ impl Args {
         let platform = image.platform();
         let (root, ids) = (Root::default(), Ids::of_caller().0);
         let folder = Folder::new(&cache.join("run"))?;
-        let mut container = Container { folder, root, process, volumes, hostname, handlers, ids };
+        let mut container = Container { folder, root, process, volumes, confine, hostname, handlers, ids };
         let snapshots = Snapshots::new(&cache);
         let mut image = Some(image);
         let status = root::with_ids(|ids, shortage| {

@@ -60,7 +60,8 @@ fn overlay(lowers: &[OwnedFd], upper: &Path, work: &Path, root: &Path) -> Result
     // Attributes of its own that a user may set; inode numbers as they are, for 32-bit programs take no larger ones; and
     // no features that depend on the kernel's configuration.
     let options = format!("{places},userxattr,xino=off,index=off");
-    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    // Setuid programs make their user root of the container, as in docker; `no-new-privileges` says otherwise.
+    let flags = MountFlags::NODEV;
     let mount = |options: String| {
         let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL)?;
         rustix::mount::mount("overlay", root, "overlay", flags, options.as_c_str())
