@@ -60,9 +60,7 @@ fn text_is_by_rule_with_what_to_do_and_short_when_nothing_is_wrong() {
     ");
     dist(&cx);
     let right = cx.run(["check", "dist/good", "-t", "linux/arm64", "--severity", "isa=off"]).success();
-    insta::assert_snapshot!(right, @r"
-    nothing found in 1 file, 1 of them ELF, for linux/arm64
-    ");
+    insta::assert_snapshot!(right, @"nothing found in 1 file, 1 of them ELF, for linux/arm64");
     // Quiet is what fails, and nothing else.
     let quiet = cx.run(["-q", "check", "dist", "-t", "linux/arm64"]);
     insta::assert_snapshot!(quiet.stdout, @r"
@@ -312,9 +310,7 @@ fn a_project_starts_green_with_a_baseline_and_fails_on_what_is_new() {
         "{absent}"
     );
     let written = check(&["--write-baseline"]).success();
-    insta::assert_snapshot!(written, @r"
-    nothing found in 3 files, 3 of them ELF, for linux/arm64; 3 known to the baseline
-    ");
+    insta::assert_snapshot!(written, @"nothing found in 3 files, 3 of them ELF, for linux/arm64; 3 known to the baseline");
     let known = fs::read_to_string(cx.path("known.json")).unwrap();
     insta::assert_snapshot!(known, @r#"
     {

@@ -448,7 +448,7 @@ fn a_policy_sets_severities_and_turns_rules_off() {
         finding(Rule::Size, "oci:app:1", "/a"),
         unknown,
     ];
-    let policy = "[check.rules]\nmachine = 'note'\nlinkage = 'error'\nsize = 'off'\nisa = 'error'\n";
+    let policy = "[check.rules]\nmachine = 'note'\nshebang = 'error'\nsize = 'off'\nisa = 'error'\n";
     assert_eq!(
         rules(&applied(policy, findings)),
         [(Rule::Shebang, Severity::Error), (Rule::Machine, Severity::Note), (Rule::Isa, Severity::Unknown),]
