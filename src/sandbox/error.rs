@@ -187,6 +187,9 @@ impl SandboxError {
                     .into()
             }
             Self::Ids { .. } => user_namespace_hint(),
+            Self::IdsRefused { .. } => {
+                "mend it, or `polyarch image prune`: an image is then unpacked anew, with root as its only user".into()
+            }
             Self::Unpack { hint, .. } => return hint.clone(),
             Self::Inside { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => user_namespace_hint(),
             Self::Handlers { .. } => "Linux 6.7 or newer has it; a program put into an image by `polyarch bundle` runs \

@@ -46,9 +46,10 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
         }
     }
 
-    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-    let identity = plan.process.user.resolve(root.map_err(Step::Mount.on("/"))?)?;
+    let slash = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let identity = plan.process.user.resolve(slash.map_err(Step::Mount.on("/"))?)?;
     enter_cwd(&plan.process.cwd)?;
+    root::seal(&plan.root)?;
     confine::become_user(&identity, &plan.confine)?;
     // Becoming another user has cleared it.
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the container"))?;

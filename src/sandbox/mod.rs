@@ -47,7 +47,7 @@ pub use handlers::Handlers;
 pub use ids::{Extent, Grants, Ids, Range, Shortage};
 pub use plan::{Emulator, Handler, Process};
 pub use process::Overrides;
-pub use root::{Pruned, Root, Snapshot, Snapshots, Told};
+pub use root::{Pruned, Root, Snapshot, Snapshots, Told, has_long_positions, platform_of};
 pub use runner::Container;
 pub use signals::Signals;
 pub use volumes::{Beneath, Source, Volume, VolumeError};

@@ -57,7 +57,7 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     handoff.messages = None;
     let status = wait(child, plan.emulated).map_err(Step::Start.io("the container"));
     drop(ours);
-    root::clear(Path::new(&plan.folder));
+    root::clear(&plan.root, Path::new(&plan.folder));
     status
 }
 

@@ -352,7 +352,7 @@ fn failures_of_our_own_are_125_and_say_what_to_do() {
     let image_of = |user: &str| image(&cx, &config("amd64", user), vec![file("x", Content::Folder)]);
     for (args, words) in [
         (vec!["run", "oci:missing:x"], "reading `missing`"),
-        (vec!["run", "busybox"], "has no image called `localhost/busybox:latest`"),
+        (vec!["run", "--pull", "never", "busybox"], "has no image called `localhost/busybox:latest`"),
         // Nobody listens there.
         (vec!["run", "docker://127.0.0.1:9/a"], "127.0.0.1:9"),
         (vec!["run"], "required"),

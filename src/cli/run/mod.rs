@@ -13,11 +13,9 @@ use super::printer::Printer;
 use super::registry::RegistryArgs;
 use super::{dirs, doctor};
 use crate::emulator::{self, Options};
-use crate::image::{Image, ImageRef};
 use crate::sandbox::{
     Confine, Container, Folder, Handlers, Ids, Overrides, Process, Root, SandboxError, Signals, Snapshots,
 };
-use crate::target::Platform;
 
 /// Run an image of any architecture, as an ordinary user
 ///
@@ -47,6 +45,9 @@ pub(super) struct Args {
     verbose: u8,
 
     #[command(flatten)]
+    root: root::RootArgs,
+
+    #[command(flatten)]
     user: user::UserArgs,
 
     #[command(flatten)]
@@ -58,27 +59,22 @@ pub(super) struct Args {
     #[command(flatten)]
     registry: RegistryArgs,
 
-    /// The image (a name of the store, `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or the
-    /// path of such a folder or file), and arguments for its program
+    /// The image (a name of the store or of a registry, `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`,
+    /// `docker-archive:FILE[:NAME]`, the path of such a folder or file, or of a root file system), and arguments for its program
     // One list, so that all that follows the image is the program's, whatever it looks like.
-    #[arg(value_names = ["IMAGE", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true)]
+    #[arg(value_names = ["IMAGE", "ARGS"], required_unless_present = "rootfs", num_args = 1.., trailing_var_arg = true)]
     command: Vec<OsString>,
 }
 
 impl Args {
     pub(super) fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
-        let mut command = self.command.into_iter();
-        let image = command.next().unwrap_or_default();
-        let reference = ImageRef::find(&image.to_string_lossy())?;
+        let mut command = self.command;
         let cache = dirs::cache()?;
         let signals = Signals::catch().map_err(|source| SandboxError::Start { source })?;
 
-        let access = self.registry.access([&reference])?;
-        let open = || Ok::<_, anyhow::Error>(Image::open(&reference, &Platform::host(), &access)?);
-        let image = open()?;
-        let hostname: String = image.digest().hex().chars().take(12).collect();
+        let mut files = self.root.find(&mut command, &self.registry, printer)?;
         let overrides = Overrides {
-            args: command.collect(),
+            args: command,
             entrypoint: self.entrypoint,
             env: self
                 .env
@@ -90,30 +86,25 @@ impl Args {
             groups: self.user.group_add,
         };
         let confine = Confine::new(&self.confine.options()?)?;
-        let volumes = self.volumes.prepare(image.config(), printer)?;
-        let process = Process::of(image.config(), overrides, &hostname)?;
+        let volumes = self.volumes.prepare(&files.config, printer)?;
+        let process = Process::of(&files.config, overrides, &files.hostname)?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
         let options = Options { given: self.emulator, cache: &cache, search: &search };
-        let handlers = Handlers::of(&image, &options)?;
+        let handlers = Handlers::of(&files.config, &files.platform, &options)?;
 
-        printer.verbose(format_args!("the image is for {}", image.platform()));
+        printer.verbose(format_args!("the image is for {}", files.platform));
         for handler in &handlers.list {
             printer.verbose(format_args!("programs for {} run through {}", handler.guest, handler.emulator));
         }
 
-        let platform = image.platform();
         let (root, ids) = (Root::default(), Ids::of_caller().0);
         let folder = Folder::new(&cache.join("run"))?;
+        let hostname = files.hostname.clone();
         let mut container = Container { folder, root, process, volumes, confine, hostname, handlers, ids };
         let snapshots = Snapshots::new(&cache);
-        let mut image = Some(image);
         let status = root::with_ids(|ids, shortage| {
-            // What is unpacked needs the image no more; the store may be pruned.
-            let image = image.take().map_or_else(&open, Ok)?;
-            let snapshot = snapshots.of(&image, ids, &signals, &printer)?;
-            drop(image);
-            root::tell(&snapshot, shortage, printer);
-            (container.root, container.ids) = (Root::of(snapshot), ids.clone());
+            container.root = files.root(&snapshots, ids, shortage, &signals, printer)?;
+            container.ids = ids.clone();
             Ok(container.run(&signals, &printer)?)
         });
         if let Err(err) = &status
@@ -122,9 +113,9 @@ impl Args {
                 | SandboxError::NotExecutable { .. }
                 | SandboxError::Interpreter { .. },
             ) = err.downcast_ref()
-            && let Some(files) = container.root.lowers.first()
+            && let Some(folder) = container.root.lowers.first()
         {
-            doctor::why(files, &container.process, &platform);
+            doctor::why(folder, &container.process, &files.platform);
         }
         status.map(ExitStatus::External)
     }
