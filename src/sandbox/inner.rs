@@ -15,7 +15,7 @@ use super::init::{self, Init, Part};
 use super::namespaces::unshare;
 use super::plan::{Emulator, Failure, Handler, Message, Plan, Step};
 use super::way::Way;
-use super::{confine, lifeline, mounts, place, program, root, terminal, trace};
+use super::{confine, lifeline, mounts, network, place, program, root, terminal, trace};
 use crate::binfmt::{self, Flags, Rule};
 use crate::target::Magic;
 
@@ -30,6 +30,7 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Init, Failure> {
     // Its own mounts: a new root for one process of a mount namespace is one for all, and the outer process
     // must go on seeing the host's `/proc`.
     unshare(UnshareFlags::NEWNS).map_err(Step::Namespaces.on("mount"))?;
+    network::enter(plan.network, handoff)?;
     rustix::system::sethostname(plan.hostname.as_bytes()).map_err(Step::Prepare.on("the host name"))?;
 
     // Emulators of the host are out of sight after the root has changed; an open descriptor stays good.
@@ -57,6 +58,11 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Init, Failure> {
         }
     }
 
+    if plan.network.waits
+        && let Some(link) = &handoff.link
+    {
+        link.hear(network::CONNECTED).map_err(Step::Network.io("the network"))?;
+    }
     // What is mounted and made for the program is there; now the place where it is.
     let terminal = match (&plan.terminal, &handoff.link) {
         (Some(pty), Some(link)) => Some(terminal::make(pty, link)?),

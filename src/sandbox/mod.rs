@@ -22,6 +22,7 @@ mod lifeline;
 mod link;
 mod mounts;
 mod namespaces;
+mod network;
 mod outer;
 mod place;
 mod plan;
@@ -51,6 +52,7 @@ pub use exec::{Exec, ExecError, Registration};
 pub use folder::Folder;
 pub use handlers::Handlers;
 pub use ids::{Extent, Grants, Ids, Range, Shortage};
+pub use network::{Mode, Network, Port, Protocol};
 pub use plan::{Emulator, Handler, Process};
 pub use process::Overrides;
 pub use root::{Pruned, Root, Snapshot, Snapshots, Told, has_long_positions, platform_of};
@@ -76,6 +78,9 @@ pub fn enter(args: &[OsString]) -> Option<ExitCode> {
         // Nobody hears it whose reader has ended.
         let told = answer.is_some_and(|answer| std::io::stdout().write_all(answer.as_bytes()).is_ok());
         return Some(ExitCode::from(if told { 0 } else { FAILED }));
+    }
+    if role == network::LAUNCH {
+        return Some(ExitCode::from(network::launch(args.get(2..).unwrap_or_default())));
     }
     let part: fn(&mut handoff::Handoff) -> Result<u8, plan::Failure> = match role.to_str()? {
         handoff::OUTER => outer::run,

@@ -36,6 +36,7 @@ mod run_confine;
 mod run_debian;
 mod run_images;
 mod run_kill;
+mod run_network;
 mod run_root;
 mod run_terminal;
 mod run_volumes;

@@ -3,6 +3,7 @@
 mod confine;
 mod emulation;
 mod environment;
+mod network;
 mod root;
 mod terminal;
 mod user;
@@ -63,6 +64,9 @@ pub(super) struct Args {
     emulation: emulation::EmulationArgs,
 
     #[command(flatten)]
+    network: network::NetworkArgs,
+
+    #[command(flatten)]
     registry: RegistryArgs,
 
     /// The image (a name of the store or of a registry, `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`,
@@ -92,7 +96,10 @@ impl Args {
         };
         let confine = Confine::new(&self.confine.options()?)?;
         let volumes = self.volumes.prepare(&files.config, printer)?;
-        let process = Process::of(&files.config, overrides, &files.hostname)?;
+        let hostname = self.network.hostname.clone().unwrap_or_else(|| files.hostname.clone());
+        let name = self.network.name.clone();
+        let network = self.network.network(&files.config, printer)?;
+        let process = Process::of(&files.config, overrides, &hostname)?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
         let emulation = self.emulation.way();
         let options = Options { given: self.emulation.emulator, cache: &cache, search: &search };
@@ -105,7 +112,6 @@ impl Args {
 
         let (root, ids) = (Root::default(), Ids::of_caller().0);
         let folder = Folder::new(&cache.join("run"))?;
-        let hostname = files.hostname.clone();
         let mut container = Container {
             folder,
             root,
@@ -113,6 +119,8 @@ impl Args {
             volumes,
             confine,
             hostname,
+            name,
+            network,
             handlers,
             emulation,
             init,
