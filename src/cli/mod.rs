@@ -47,7 +47,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Inspect(inspect::Args),
-    Bundle(bundle::Args),
+    Bundle(Box<bundle::Args>),
     Run(run::Args),
     Copy(copy::Args),
     Image(image::Args),

@@ -8,6 +8,7 @@ mod archives;
 mod binfmt;
 mod binfmt_exec;
 mod bundle;
+mod bundle_programs;
 mod check_report;
 mod compress;
 mod copy;

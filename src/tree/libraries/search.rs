@@ -18,6 +18,8 @@ const MOST_PATHS: u64 = 1 << 16;
 pub(super) struct Object {
     /// Where it really is.
     pub(super) path: PathBuf,
+    /// Where the loader looks for it.
+    pub(super) asked: PathBuf,
     pub(super) identity: Arc<Identity>,
     /// Which of the objects had it loaded.
     pub(super) parent: Option<usize>,
@@ -238,6 +240,6 @@ impl<'a> Search<'a> {
             let problem = identity.problems.first().cloned().unwrap_or_else(|| "it is cut short".into());
             return damaged(problem);
         }
-        Some(Ok(Object { path: found.path, identity, parent: Some(by) }))
+        Some(Ok(Object { path: found.path, asked: self.cwd.join(path), identity, parent: Some(by) }))
     }
 }
