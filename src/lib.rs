@@ -23,9 +23,11 @@
 //! | [`progress`] | how long work reports to whoever started it |
 
 pub mod binfmt;
+pub mod build;
 pub mod bundle;
 pub mod check;
 pub mod cli;
+pub mod containerfile;
 pub mod debian;
 pub mod doctor;
 pub mod elf;

@@ -206,6 +206,7 @@ impl Equipment {
         found.insert(labels::HOST.into(), self.host.name.clone());
         if let Some(emulator) = self.emulators.first() {
             found.insert(labels::GUEST.into(), emulator.guest.clone());
+            found.insert(labels::EXEC.into(), "stub".into());
             let path = format!("/{}", Self::emulator_path(&emulator.guest));
             found.insert(labels::EMULATOR.into(), path);
             found.insert(labels::EMULATOR_DIGEST.into(), format!("sha256:{}", emulator.sha256));

@@ -10,13 +10,13 @@ use super::printer::{ERROR, HINT, line};
 use super::table::shown;
 use crate::binfmt::{BinfmtError, ExportError, RuleError};
 use crate::bundle::BundleError;
-use crate::check::{UnknownRule, UnknownSeverity};
+use crate::check::{CheckError, UnknownRule, UnknownSeverity};
 use crate::debian::DebianError;
 use crate::elf::ElfError;
 use crate::emulator::EmulatorError;
 use crate::image::{ImageError, ReferenceError, RegistryError};
 use crate::layer::LayerError;
-use crate::sandbox::{ExecError, SandboxError, VolumeError};
+use crate::sandbox::{ConfineError, ExecError, SandboxError, VolumeError};
 use crate::target::{PlatformError, TargetError};
 use crate::tree::TreeError;
 
@@ -116,6 +116,8 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
     ask!(
         BinfmtError,
         BundleError,
+        CheckError,
+        ConfineError,
         DebianError,
         ElfError,
         EmulatorError,

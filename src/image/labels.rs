@@ -12,6 +12,8 @@ pub const EMULATOR_VERSION: &str = "io.polyarch.emulator.version";
 pub const EMULATOR_DIGEST: &str = "io.polyarch.emulator.digest";
 /// The path in the image of the program that it starts.
 pub const PROGRAM: &str = "io.polyarch.program";
+/// How what the foreign programs execute reaches the emulator, where the image sees to that itself: `stub` or `direct`.
+pub const EXEC: &str = "io.polyarch.emulator.exec";
 /// The target that the image was bundled for.
 pub const HOST: &str = "io.polyarch.host";
 /// The path in the image of the list of all that is in it.

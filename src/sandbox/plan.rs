@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::confine::User;
+use super::Emulation;
+use super::confine::{Confine, User};
 use super::volumes::Volume;
 
 /// The program that the container runs.
@@ -32,6 +33,10 @@ pub struct Handler {
     pub mask: Vec<u8>,
     /// The emulator.
     pub emulator: Emulator,
+    /// What the emulator is given before all else, such as `-cpu` and a model.
+    pub flags: Vec<OsString>,
+    /// Whether the container's own programs do without it: it is there for others that may be put in.
+    pub spare: bool,
 }
 
 /// Where an emulator's file is.
@@ -62,11 +67,18 @@ pub(super) struct Plan {
     pub(super) hostname: String,
     pub(super) process: Process,
     pub(super) volumes: Vec<Volume>,
+    pub(super) confine: Confine,
     pub(super) handlers: Vec<Handler>,
     /// Whether the container cannot do without its handlers.
     pub(super) handlers_needed: bool,
     /// Whether the first program runs through an emulator.
     pub(super) emulated: bool,
+    /// The way that the caller wants; the best of those that can be had if none.
+    pub(super) emulation: Option<Emulation>,
+    /// Whether this program stays as the container's first process.
+    pub(super) init: bool,
+    /// The program's terminal, where it has one of its own.
+    pub(super) terminal: Option<super::terminal::Pty>,
 }
 
 /// What the processes inside tell the supervisor, one JSON value a line.
@@ -80,6 +92,8 @@ pub(super) enum Message {
     Unpacked(super::root::Unpacked),
     /// The user may want to know.
     Note { text: String },
+    /// The user must know.
+    Warning { text: String },
     /// The container cannot start.
     Failed(Failure),
 }
@@ -106,10 +120,15 @@ pub(super) enum Step {
     Remove,
     MountPoint,
     Handlers,
+    HostHandlers,
+    Trace,
     Register,
     Emulator,
     Volume,
+    Limit,
+    Seccomp,
     Identity,
+    Terminal,
     UserName,
     GroupName,
     UserId,

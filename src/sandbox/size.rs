@@ -1,7 +1,8 @@
 //! Sizes as docker's command line writes them.
 
 /// `NUMBER[b|k|m|g|t]` in bytes, each unit 1024 times the one before it. `kb` and `kib` are `k`.
-pub(super) fn parse(text: &str) -> Option<u64> {
+#[must_use]
+pub fn parse(text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
     let digits = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
     let (number, unit) = text.split_at(digits);

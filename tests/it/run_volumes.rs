@@ -1,13 +1,13 @@
 //! `run`: what is mounted in a container, and where it is not; who runs in it.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
-use crate::support::container::{NATIVE, config, file, image, unprivileged};
+use crate::support::container::{NATIVE, config, file, granted, image, unprivileged};
 use crate::support::probe::{GUESTS, bundle, names, probe};
 use crate::support::{Cx, ran};
-use polyarch::layer::Content;
+use polyarch::layer::{Content, LayerFile};
 
 /// What the probe says to `words` with these options of `run`.
 fn said(cx: &Cx, image: &str, options: &[&str], words: &[&str]) -> String {
@@ -186,6 +186,77 @@ fn an_ordinary_user_mounts_what_it_may_see() {
         let volume = format!("{}:/a", cx.path("closed").display());
         assert_eq!(run(&["-v", &volume], &["cat", "/a/text"]).status, 4);
     }
+}
+
+#[test]
+fn a_program_is_the_user_that_is_wanted() {
+    let cx = Cx::new();
+    let text = |path: &str, text: &str| file(path, Content::Bytes(text.as_bytes().to_vec()));
+    let shared = cx.path("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).unwrap();
+    let volume = format!("{}:/shared", shared.display());
+    for (triple, architecture) in [(NATIVE, "amd64"), ("mips-linux-gnu", "mips")] {
+        let program = probe(&cx, triple, "probe");
+        let setuid =
+            LayerFile { path: "setuid".into(), mode: 0o4755, content: Content::Copy(program.clone()) };
+        let files = vec![
+            file("probe", Content::Copy(program)),
+            setuid,
+            file("etc", Content::Folder),
+            text("etc/passwd", "root:x:0:0::/root:/bin/sh\nanna:x:1000:100::/home/anna:/bin/sh\n"),
+            text("etc/group", "root:x:0:\nusers:x:100:\naudio:x:29:anna\nvideo:x:44:\n"),
+        ];
+        let users = r#"{"Cmd":["/probe"],"User":"anna"}"#;
+        let reference = image(&cx, &config(architecture, users), files);
+        let commands: [fn(&Cx) -> std::process::Command; 2] = [Cx::polyarch, granted];
+        for (index, command) in commands.iter().enumerate() {
+            if !rustix::process::geteuid().is_root() {
+                continue;
+            }
+            let run = |options: &[&str], words: &[&str]| {
+                ran(command(&cx).arg("run").args(options).arg(&reference).args(words))
+            };
+            let said = |options: &[&str], words: &[&str]| run(options, words).success();
+            let status = |options: &[&str]| said(options, &["/probe", "cat", "/proc/self/status"]);
+            let value = |status: &str, key: &str| {
+                let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).unwrap();
+                line.split_whitespace().collect::<Vec<_>>().join(" ")
+            };
+            let own = status(&[]);
+            assert_eq!(value(&own, "Uid"), "1000 1000 1000 1000");
+            assert_eq!(value(&own, "Gid"), "100 100 100 100");
+            assert_eq!(value(&own, "Groups"), "29 100");
+            assert_eq!(value(&own, "CapEff"), "0000000000000000");
+            assert_eq!(value(&own, "CapPrm"), "0000000000000000");
+            assert_eq!(value(&own, "CapBnd"), "00000000a80425fb");
+            let more = status(&["-u", "1234:44", "--group-add", "audio", "--group-add", "7"]);
+            assert_eq!(value(&more, "Uid"), "1234 1234 1234 1234");
+            assert_eq!(value(&more, "Groups"), "7 29 44");
+            assert_eq!(value(&status(&["-u", "0"]), "CapEff"), "00000000a80425fb");
+            assert!(said(&[], &["/probe", "env"]).contains("HOME=/home/anna\n"));
+            assert!(said(&["-u", "5"], &["/probe", "env"]).contains("HOME=/\n"));
+            // Its own files, its own standard output, and nobody else's.
+            if index == 0 {
+                // For the other user the pipe is root's, of whom its namespace knows nothing.
+                assert_eq!(said(&[], &["/probe", "write", "/dev/stdout"]), "written\n");
+            }
+            assert_eq!(run(&[], &["/probe", "write", "/etc/passwd"]).status, 5);
+            let name = format!("{architecture}-{index}");
+            assert_eq!(said(&["-v", &volume], &["/probe", "write", &format!("/shared/{name}")]), "written\n");
+            let owner = fs::metadata(shared.join(&name)).unwrap().uid();
+            assert_eq!(owner, if index == 0 { 1000 } else { 200_999 });
+            // A setuid program does what it is for, unless that is forbidden; foreign ones have no such right from their handler.
+            let rights =
+                |options: &[&str]| value(&said(options, &["/setuid", "cat", "/proc/self/status"]), "Uid");
+            let effective = if triple == NATIVE { "1000 0 0 0" } else { "1000 1000 1000 1000" };
+            assert_eq!(rights(&[]), effective);
+            assert_eq!(rights(&["--security-opt", "no-new-privileges"]), "1000 1000 1000 1000");
+        }
+    }
+    assert_eq!(names(&cx.path("home/.cache/polyarch/run")), ["lock"]);
+    let err = ran(granted(&cx).args(["run", "-u", "99999"]).arg(bundle(&cx, NATIVE, "probe"))).failure(125);
+    assert!(err.contains("cannot run as `99999`"), "{err}");
 }
 
 #[test]

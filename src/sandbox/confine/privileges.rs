@@ -1,39 +1,44 @@
-//! What the container's program may do.
+//! The container's first process gives up what its program is not to have.
 
+use std::io;
+use std::os::fd::AsFd as _;
+
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::super::plan::{Failure, Step};
-use super::Identity;
+use super::{Confine, Identity, seccomp};
 
-/// Docker's default capabilities (moby, `oci/caps/defaults.go`).
-const KEPT: CapabilitySet = CapabilitySet::CHOWN
-    .union(CapabilitySet::DAC_OVERRIDE)
-    .union(CapabilitySet::FSETID)
-    .union(CapabilitySet::FOWNER)
-    .union(CapabilitySet::MKNOD)
-    .union(CapabilitySet::NET_RAW)
-    .union(CapabilitySet::SETGID)
-    .union(CapabilitySet::SETUID)
-    .union(CapabilitySet::SETFCAP)
-    .union(CapabilitySet::SETPCAP)
-    .union(CapabilitySet::NET_BIND_SERVICE)
-    .union(CapabilitySet::SYS_CHROOT)
-    .union(CapabilitySet::KILL)
-    .union(CapabilitySet::AUDIT_WRITE);
-
-/// Makes this process `identity`, and leaves it, and what it executes, docker's default capabilities and no way to new ones.
-pub(in super::super) fn become_user(identity: &Identity) -> Result<(), Failure> {
-    drop_bounding().map_err(Step::Identity.on("capabilities"))?;
+/// Makes this process `identity`, and leaves it, and what it executes, what `confine` says and no way to more.
+pub(in super::super) fn become_user(identity: &Identity, confine: &Confine) -> Result<(), Failure> {
+    let filter = || match &confine.seccomp {
+        Some(profile) => seccomp::install(profile).map_err(Step::Seccomp.on("the seccomp filter")),
+        None => Ok(()),
+    };
+    let kept = confine.capabilities.set();
+    // A filter needs privileges, or a promise that there will be no new ones; the later, the fewer of our own calls it sees.
+    if !confine.no_new_privileges {
+        filter()?;
+    }
+    drop_bounding(kept).map_err(Step::Identity.on("capabilities"))?;
     set_ids(identity).map_err(Step::Identity.on(format!("user {}", identity.uid)))?;
-    drop_rest(identity).map_err(Step::Identity.on("capabilities"))
+    // As after an execve by that user.
+    let held = if identity.uid == 0 { kept } else { CapabilitySet::empty() };
+    let sets = CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() };
+    rustix::thread::set_capabilities(None, sets).map_err(Step::Identity.on("capabilities"))?;
+    if confine.no_new_privileges {
+        rustix::thread::set_no_new_privs(true).map_err(Step::Identity.on("no new privileges"))?;
+        filter()?;
+    }
+    Ok(())
 }
 
-fn drop_bounding() -> Result<(), Errno> {
+fn drop_bounding(kept: CapabilitySet) -> Result<(), Errno> {
     for number in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << number);
-        if KEPT.contains(capability) {
+        if kept.contains(capability) {
             continue;
         }
         match rustix::thread::remove_capability_from_bounding_set(capability) {
@@ -57,14 +62,19 @@ fn set_ids(identity: &Identity) -> Result<(), Errno> {
         rustix::thread::set_thread_groups(&groups)?;
     }
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    own_pipes(uid);
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)
 }
 
-fn drop_rest(identity: &Identity) -> Result<(), Errno> {
-    // As after an execve by that user.
-    let kept = if identity.uid == 0 { KEPT } else { CapabilitySet::empty() };
-    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
-    rustix::thread::set_capabilities(None, sets)?;
-    rustix::thread::set_no_new_privs(true)
+/// Makes the pipes that are the program's standard input, output and error its own: it may open them anew as `/dev/stdout`.
+fn own_pipes(uid: Uid) {
+    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+    for fd in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
+        let is_pipe = |there: &rustix::fs::Stat| FileType::from_raw_mode(there.st_mode) == FileType::Fifo;
+        if rustix::fs::fstat(fd).is_ok_and(|there| is_pipe(&there) && there.st_uid != uid.as_raw()) {
+            // One that belongs to a user of whom this namespace knows nothing stays as it is.
+            let _ = rustix::fs::fchown(fd, Some(uid), None);
+        }
+    }
 }

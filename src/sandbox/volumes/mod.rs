@@ -22,8 +22,7 @@ use crate::image::ImageConfiguration;
 
 pub use error::VolumeError;
 pub(super) use mount::mount_all;
-pub(super) use point::open_in;
-use point::{Kind, point};
+pub(super) use point::{Kind, open_in, point};
 
 /// One mount of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -50,3 +50,20 @@ pub(crate) fn config(architecture: &str, config: &str) -> String {
         r#"{{"architecture":"{architecture}","os":"linux","config":{config},"rootfs":{{"type":"layers","diff_ids":[]}}}}"#
     )
 }
+
+/// The program as an ordinary user to whom ids are granted: from 200000 on as 1 and on, 65536 of them.
+pub(crate) fn granted(cx: &Cx) -> Command {
+    let script = r#"
+        mount --bind "$1" /etc/subuid && mount --bind "$1" /etc/subgid && shift &&
+        exec setpriv --reuid=65534 --regid=65534 --clear-groups -- "$@"
+    "#;
+    let grants = cx.file("granted", "nobody:200000:65536\n");
+    // It makes the user's home, too.
+    let program = unprivileged(cx).get_args().last().map(std::ffi::OsStr::to_owned);
+    let mut command = cx.command("unshare");
+    command.args(["-m", "sh", "-c", script, "sh"]).arg(grants);
+    command
+        .arg(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_polyarch").into()))
+        .env("HOME", cx.path("nobody"));
+    command
+}

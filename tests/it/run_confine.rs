@@ -1,0 +1,406 @@
+//! `run`: what a container's program may do, and what it sees of the machine.
+
+use std::fs;
+use std::path::Path;
+
+use polyarch::layer::Content;
+
+use crate::support::cc::{Cc, compile};
+use crate::support::container::{NATIVE, config, file, image, unprivileged};
+use crate::support::probe::{bundle, names, probe};
+use crate::support::{Cx, ran};
+
+const CALLS: &str = include_str!("support/calls.c");
+const MIPS: &str = "mips-linux-gnu";
+/// A companion of this machine, whose programs run without an emulator.
+const COMPANION: &str = "i686-linux-gnu";
+
+/// Docker's fourteen: CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE, NET_RAW, SYS_CHROOT,
+/// MKNOD, AUDIT_WRITE, SETFCAP.
+const DOCKERS: &str = "00000000a80425fb";
+
+/// An image with the probe and the program that tries system calls, for a machine.
+fn made(cx: &Cx, triple: &str, architecture: &str) -> String {
+    let calls = compile(&Cc { triple, flags: &["-static", "-O1"], source: CALLS });
+    let files = vec![
+        file("probe", Content::Copy(probe(cx, triple, "confined-probe"))),
+        file("calls", Content::Copy(calls)),
+        file("tmp", Content::Folder),
+    ];
+    image(cx, &config(architecture, r#"{"Cmd":["/calls"]}"#), files)
+}
+
+/// What a program of the image says with these options of `run`.
+fn said(cx: &Cx, image: &str, options: &[&str], words: &[&str]) -> String {
+    cx.run([&["run"], options, &[image], words].concat()).success()
+}
+
+/// The value of a line of `/proc/self/status`.
+fn value(status: &str, key: &str) -> String {
+    let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("{key}: {status}")).trim().to_owned()
+}
+
+#[test]
+fn capabilities_are_dockers_or_those_that_are_asked_for() {
+    let cx = Cx::new();
+    for (triple, architecture) in [(NATIVE, "amd64"), (MIPS, "mips")] {
+        let image = made(&cx, triple, architecture);
+        // All that this kernel knows.
+        let last: u32 = fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap().trim().parse().unwrap();
+        let all = format!("{:016x}", (1_u64 << (last + 1)) - 1);
+        for (options, expected) in [
+            (&[][..], DOCKERS),
+            (
+                &["--cap-add", "net_admin", "--cap-add=CAP_SYS_PTRACE", "--cap-drop", "MKNOD"],
+                "00000000a00c35fb",
+            ),
+            (&["--cap-drop", "all"], "0000000000000000"),
+            (&["--cap-drop", "ALL", "--cap-add", "KILL"], "0000000000000020"),
+            (&["--cap-add", "ALL"], &all),
+            (&["--privileged"], &all),
+        ] {
+            let status = said(&cx, &image, options, &["/probe", "cat", "/proc/self/status"]);
+            for set in ["CapPrm", "CapEff", "CapBnd"] {
+                assert_eq!(value(&status, set), expected, "{triple} {options:?} {set}");
+            }
+            for set in ["CapInh", "CapAmb"] {
+                assert_eq!(value(&status, set), "0000000000000000", "{triple} {options:?} {set}");
+            }
+        }
+    }
+    let image = bundle(&cx, NATIVE, "probe");
+    for option in ["--cap-add", "--cap-drop"] {
+        let err = cx.run(["run", option, "CAP_FLY", &image]).failure(125);
+        assert!(err.contains("no capability `CAP_FLY`") && err.contains("capabilities(7)"), "{err}");
+    }
+}
+
+/// What docker's profile answers to the program's calls, where the kernel itself does not refuse.
+const ANSWERS: &[(&str, &str)] = &[
+    ("getpid", "ok"),
+    ("add_key", "EPERM"),
+    ("keyctl", "EPERM"),
+    ("bpf", "EPERM"),
+    ("perf_event_open", "EPERM"),
+    ("unshare", "EPERM"),
+    ("setns", "EPERM"),
+    ("clone newuser", "EPERM"),
+    ("clone3", "ENOSYS"),
+    ("mount", "EPERM"),
+    ("umount2", "EPERM"),
+    ("pivot_root", "EPERM"),
+    ("chroot", "other"),
+    ("swapon", "EPERM"),
+    ("reboot", "EPERM"),
+    ("kexec_load", "EPERM"),
+    ("init_module", "EPERM"),
+    ("acct", "EPERM"),
+    ("settimeofday", "EPERM"),
+    ("clock_settime", "EPERM"),
+    ("open_by_handle_at", "EPERM"),
+    ("userfaultfd", "EPERM"),
+    ("io_uring_setup", "EPERM"),
+    ("quotactl", "EPERM"),
+    ("syslog", "EPERM"),
+    ("personality persistent", "ok"),
+    ("personality no randomize", "EPERM"),
+    ("socket inet", "ok"),
+    ("socket vsock", "EPERM"),
+    ("socket alg", "EPERM"),
+    ("memfd_create", "ok"),
+    ("process_vm_readv", "ok"),
+    ("sched_setaffinity", "ok"),
+    ("get_mempolicy", "EPERM"),
+    ("newest", "ENOSYS"),
+    ("ptrace", "ok"),
+];
+
+/// The calls among them that the emulator passes on to the kernel.
+const PASSED_ON: &[&str] = &[
+    "getpid",
+    "unshare",
+    "setns",
+    "pivot_root",
+    "chroot",
+    "swapon",
+    "socket inet",
+    "socket vsock",
+    "socket alg",
+    "memfd_create",
+];
+
+#[test]
+fn system_calls_have_dockers_answers() {
+    let cx = Cx::new();
+    for (triple, architecture) in [(NATIVE, "amd64"), (COMPANION, "386"), (MIPS, "mips")] {
+        let image = made(&cx, triple, architecture);
+        let table = |options: &[&str]| {
+            let out = said(&cx, &image, options, &["/calls"]);
+            let pair = |line: &str| {
+                let (call, answer) = line.rsplit_once(' ').unwrap();
+                (call.to_owned(), answer.to_owned())
+            };
+            out.lines().map(pair).collect::<Vec<_>>()
+        };
+        let answers = ANSWERS.iter().map(|(call, answer)| ((*call).to_owned(), (*answer).to_owned()));
+        let answers: Vec<_> =
+            answers.filter(|(call, _)| triple != MIPS || PASSED_ON.contains(&call.as_str())).collect();
+        assert_eq!(table(&[]), answers, "{triple}");
+        assert_eq!(table(&["--security-opt", "no-new-privileges"]), answers, "{triple}");
+        assert_eq!(table(&["--security-opt", "seccomp=builtin"]), answers, "{triple}");
+
+        // Without a profile it is the kernel that refuses, where it does.
+        let unconfined = table(&["--security-opt", "seccomp=unconfined"]);
+        for (call, answer) in &unconfined {
+            let opened = [
+                "add_key",
+                "keyctl",
+                "unshare",
+                "setns",
+                "clone newuser",
+                "clone3",
+                "socket vsock",
+                "get_mempolicy",
+            ];
+            assert!(
+                !opened.contains(&call.as_str()) || answer == "ok" || answer == "other",
+                "{triple} {call} {answer}"
+            );
+        }
+        // A capability opens what it is for.
+        let admin = table(&["--cap-add", "SYS_ADMIN", "--cap-drop", "SYS_CHROOT"]);
+        for (call, answer) in admin {
+            match call.as_str() {
+                "unshare" | "setns" | "clone newuser" | "clone3" | "umount2" => {
+                    assert_eq!(answer, "other", "{triple} {call}");
+                }
+                "chroot" | "add_key" => assert_eq!(answer, "EPERM", "{triple} {call}"),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn a_profile_of_the_users_own_counts() {
+    let cx = Cx::new();
+    let image = made(&cx, NATIVE, "amd64");
+    let said = |profile: &str, words: &[&str]| {
+        cx.file("profile.json", profile);
+        cx.run([&["run", "--security-opt", "seccomp=profile.json", &image], words].concat())
+    };
+    let profile = r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86_64"],"syscalls":[
+        {"names":["memfd_create"],"action":"SCMP_ACT_ERRNO","errnoRet":38},
+        {"name":"socket","action":"SCMP_ACT_ERRNO","args":[{"index":0,"value":2,"op":"SCMP_CMP_EQ"}]}]}"#;
+    let out = said(profile, &["/calls"]).success();
+    for line in ["memfd_create ENOSYS", "socket inet EPERM", "get_mempolicy ok", "clone3 other"] {
+        assert!(out.lines().any(|said| said == line), "{line}: {out}");
+    }
+    for (profile, words) in [
+        ("{", "is no seccomp profile"),
+        (r#"{"defaultAction":"SCMP_ACT_WHAT"}"#, "is no seccomp profile"),
+        (r#"{"defaultAction":"SCMP_ACT_NOTIFY"}"#, "wants a listener"),
+        (
+            r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_ERRNO","args":[{"index":9,"value":0,"op":"SCMP_CMP_EQ"}]}]}"#,
+            "no seventh argument",
+        ),
+    ] {
+        let err = said(profile, &["/calls"]).failure(125);
+        assert!(err.contains(words), "{profile}: {err}");
+    }
+    for (option, words) in [
+        ("seccomp=none.json", "reading the seccomp profile `none.json`"),
+        ("apparmor=mine", "AppArmor"),
+        ("what", "it is not known"),
+        ("no-new-privileges=maybe", "it is not known"),
+    ] {
+        let err = cx.run(["run", "--security-opt", option, &image]).failure(125);
+        assert!(err.contains(words), "{option}: {err}");
+    }
+    assert_eq!(names(&cx.path("home/.cache/polyarch/run")), ["lock"]);
+}
+
+#[test]
+fn new_privileges_are_as_docker_has_them() {
+    let cx = Cx::new();
+    let image = made(&cx, NATIVE, "amd64");
+    for (options, privileges, filter) in [
+        (&[][..], "0", "2"),
+        (&["--security-opt", "no-new-privileges"], "1", "2"),
+        (&["--security-opt=no-new-privileges:true"], "1", "2"),
+        (&["--security-opt=no-new-privileges=false"], "0", "2"),
+        (&["--security-opt", "no-new-privileges", "--security-opt", "seccomp=unconfined"], "1", "0"),
+        (&["--privileged"], "0", "0"),
+    ] {
+        let status = said(&cx, &image, options, &["/probe", "cat", "/proc/self/status"]);
+        assert_eq!(value(&status, "NoNewPrivs"), privileges, "{options:?}");
+        assert_eq!(value(&status, "Seccomp"), filter, "{options:?}");
+    }
+}
+
+/// Docker's masked paths (moby, `oci/defaults.go`), and each processor's `thermal_throttle`.
+const MASKED: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+#[test]
+fn every_path_that_docker_masks_is_masked() {
+    let cx = Cx::new();
+    let processors = fs::read_dir("/sys/devices/system/cpu").unwrap().flatten();
+    let throttles =
+        processors.map(|entry| entry.path().join("thermal_throttle")).filter(|path| path.exists());
+    let masked: Vec<String> = MASKED
+        .iter()
+        .map(|path| (*path).to_owned())
+        .chain(throttles.map(|path| path.to_str().unwrap().to_owned()))
+        .collect();
+    for (triple, architecture) in [(NATIVE, "amd64"), (MIPS, "mips")] {
+        let image = made(&cx, triple, architecture);
+        let mut seen = 0;
+        for path in &masked {
+            let Ok(there) = fs::metadata(path) else { continue };
+            let word = if there.is_dir() { "ls" } else { "cat" };
+            assert_eq!(said(&cx, &image, &[], &["/probe", word, path]), "", "{path}");
+            seen += 1;
+        }
+        assert!(seen > 2, "this machine has none of the paths that are to be masked");
+        let table = said(&cx, &image, &[], &["/probe", "cat", "/proc/self/mountinfo"]);
+        let mut sealed = 0;
+        for path in READ_ONLY.iter().filter(|path| Path::new(path).exists()) {
+            let line = table.lines().find(|line| line.split(' ').nth(4) == Some(path));
+            let line = line.unwrap_or_else(|| panic!("{path} is no mount of its own: {table}"));
+            assert!(line.split(' ').nth(5).unwrap().starts_with("ro,"), "{line}");
+            sealed += 1;
+        }
+        assert!(sealed > 2, "{table}");
+        // As the kernel shows them where that is wanted.
+        for option in ["--security-opt=systempaths=unconfined", "--privileged"] {
+            let table = said(&cx, &image, &[option], &["/probe", "cat", "/proc/self/mountinfo"]);
+            assert!(!table.contains(" /proc/sys ") && !table.contains(" /proc/interrupts "), "{table}");
+            assert_ne!(said(&cx, &image, &[option], &["/probe", "cat", "/proc/interrupts"]), "");
+        }
+    }
+}
+
+#[test]
+fn the_machine_is_out_of_reach() {
+    let cx = Cx::new();
+    let image = made(&cx, NATIVE, "amd64");
+    let before = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    let out = said(&cx, &image, &[], &["/calls", "reach"]);
+    for line in out.lines() {
+        assert!(line.ends_with(" EPERM") || line.ends_with(" other"), "{line}");
+    }
+    assert!(out.contains("mount EPERM\ntmpfs EPERM\numount /proc/sys EPERM\nremount EPERM\n"), "{out}");
+    // Even with every capability of its own namespace it has none on the machine's disks.
+    let out = said(&cx, &image, &["--privileged"], &["/calls", "reach"]);
+    for line in ["mount EPERM", "tmpfs ok", "mknod EPERM"] {
+        assert!(out.lines().any(|said| said == line), "{line}: {out}");
+    }
+    assert_eq!(fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap(), before);
+    let pids = said(&cx, &image, &[], &["/probe", "ls", "/proc"]);
+    let pids: Vec<&str> =
+        pids.lines().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).collect();
+    assert_eq!(pids, ["1"]);
+    // Of cgroups it sees its own.
+    let table = said(&cx, &image, &[], &["/probe", "cat", "/proc/self/mountinfo"]);
+    for line in table.lines().filter(|line| line.contains(" - cgroup")) {
+        let fields: Vec<&str> = line.split(' ').collect();
+        assert!(fields[5].starts_with("ro,"), "{line}");
+    }
+    let groups = said(&cx, &image, &[], &["/probe", "cat", "/proc/self/cgroup"]);
+    assert!(groups.lines().all(|line| line.ends_with(":/")), "{groups}");
+}
+
+#[test]
+fn an_ordinary_user_is_confined_alike() {
+    let cx = Cx::new();
+    let image = made(&cx, NATIVE, "amd64");
+    cx.as_nobody("true");
+    let run = |words: &[&str]| ran(unprivileged(&cx).args(["run", &image]).args(words)).success();
+    let status = run(&["/probe", "cat", "/proc/self/status"]);
+    assert_eq!(value(&status, "CapEff"), DOCKERS);
+    assert_eq!(value(&status, "Seccomp"), "2");
+    let out = run(&["/calls"]);
+    let expected: Vec<String> = ANSWERS.iter().map(|(call, answer)| format!("{call} {answer}")).collect();
+    assert_eq!(out.lines().collect::<Vec<_>>(), expected);
+    let out = run(&["/calls", "reach"]);
+    assert!(out.lines().all(|line| line.ends_with(" EPERM") || line.ends_with(" other")), "{out}");
+}
+
+#[test]
+fn devices_and_shared_memory_are_as_wanted() {
+    let cx = Cx::new();
+    let image = made(&cx, NATIVE, "amd64");
+    let out =
+        cx.run(["run", "--device", "/dev/full:/dev/own/full", &image, "/probe", "ls", "/dev/own"]).success();
+    assert_eq!(out, "full\n");
+    assert_eq!(
+        said(&cx, &image, &["--device", "/dev/zero:/dev/nothing"], &["/probe", "write", "/dev/nothing"]),
+        "written\n"
+    );
+    for (device, words) in [
+        ("/dev/none", "No such file"),
+        ("/etc/passwd", "it is no device"),
+        ("/dev/null:r", "only `rw`"),
+        ("null", "must be absolute"),
+    ] {
+        let err = cx.run(["run", "--device", device, &image]).failure(125);
+        assert!(err.contains(words) && err.contains(device), "{device}: {err}");
+    }
+    for (options, size) in [(&[][..], "size=65536k"), (&["--shm-size", "1.5m"], "size=1536k")] {
+        let table = said(&cx, &image, options, &["/probe", "cat", "/proc/self/mountinfo"]);
+        let line = table.lines().find(|line| line.contains(" /dev/shm ")).unwrap();
+        assert!(line.contains(size), "{line}");
+    }
+    let err = cx.run(["run", "--shm-size", "much", &image]).failure(125);
+    assert!(err.contains("`much` is no size"), "{err}");
+}
+
+#[test]
+fn limits_of_processes_are_set_or_it_is_said() {
+    let cx = Cx::new();
+    let image = made(&cx, NATIVE, "amd64");
+    let limits = ["/probe", "cat", "/proc/self/limits"];
+    let of = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        line[name.len()..].split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let out = said(&cx, &image, &["--ulimit", "nofile=100:200", "--ulimit=core=0"], &limits);
+    assert_eq!(of(&out, "Max open files"), ["100", "200"]);
+    assert_eq!(of(&out, "Max core file size"), ["0", "0"]);
+
+    // An ordinary user cannot raise its own: it gets what there is, and hears of it.
+    cx.as_nobody("true");
+    let mut command = cx.command("prlimit");
+    command.args(["--nofile=64:128", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
+    let program = unprivileged(&cx).get_args().nth(5).map(std::ffi::OsStr::to_owned);
+    let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_polyarch").into());
+    command.arg(program).env("HOME", cx.path("nobody"));
+    let out = ran(command.args(["run", "--ulimit", "nofile=1000:2000", &image]).args(limits));
+    assert!(out.stderr.contains("warning: `--ulimit nofile`: the limit here is 128"), "{}", out.stderr);
+    assert_eq!(of(&out.success(), "Max open files"), ["128", "128"]);
+
+    for (limit, words) in [
+        ("nofile", "it has no value"),
+        ("files=5", "`files` is none of core, cpu,"),
+        ("nofile=5:4", "above the hard one"),
+        ("nofile=x", "no number"),
+    ] {
+        let err = cx.run(["run", "--ulimit", limit, &image]).failure(125);
+        assert!(err.contains(words), "{limit}: {err}");
+    }
+}
