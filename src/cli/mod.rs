@@ -49,6 +49,7 @@ struct Cli {
 enum Command {
     Inspect(inspect::Args),
     Check(check::Args),
+    // Boxed, since they have many more options than the others.
     Bundle(Box<bundle::Args>),
     Run(Box<run::Args>),
     Copy(copy::Args),
