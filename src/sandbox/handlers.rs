@@ -23,7 +23,8 @@ pub struct Handlers {
 
 impl Handlers {
     /// What an image with this config and platform needs on this machine: an emulator for the platform where that is foreign, and a
-    /// bundle's own for the program that it carries. `options.given` replaces them all.
+    /// bundle's own for the program that it carries. `options.given` replaces both. All other guests that the machine has an
+    /// emulator for are served besides.
     ///
     /// # Errors
     /// [`EmulatorError`] where an emulator for the image's platform is not to be had.
@@ -63,6 +64,15 @@ impl Handlers {
             handlers.needed = true;
             handlers.emulated = true;
         }
+        // A container may hold programs for more machines than one.
+        for guest in catalogue.guests().iter().filter(|guest| !native(guest)) {
+            if !handlers.list.iter().any(|handler| handler.guest == guest.name)
+                && let Some(path) = emulator::own(guest, options.search)
+            {
+                let handler = handler(guest, Emulator::Host(path.into()));
+                handlers.list.push(Handler { spare: true, ..handler });
+            }
+        }
         Ok(handlers)
     }
 }
@@ -77,6 +87,8 @@ pub(super) fn handler(guest: &Guest, emulator: Emulator) -> Handler {
         magic: guest.binfmt.magic.clone(),
         mask: guest.binfmt.mask.clone(),
         emulator,
+        flags: Vec::new(),
+        spare: false,
     }
 }
 

@@ -113,7 +113,7 @@ fn standard_input_and_output_pass_unbroken() {
         (0..8_u32 << 20).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let mut child = cx
         .polyarch()
-        .args(["run", &image, "stdin"])
+        .args(["run", "-i", &image, "stdin"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

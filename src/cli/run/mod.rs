@@ -1,12 +1,17 @@
 //! `run`: an image becomes a container.
 
 mod confine;
+mod emulation;
+mod environment;
 mod root;
+mod terminal;
 mod user;
 mod volumes;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+
+pub(super) use environment::variable;
 
 use super::exit::ExitStatus;
 use super::printer::Printer;
@@ -23,9 +28,11 @@ use crate::sandbox::{
 /// polyarch failed, 126 that the program cannot be executed, 127 that it was not found.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Set an environment variable; without a value, pass on the one that it has here
-    #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = passed)]
-    env: Vec<(String, Option<String>)>,
+    #[command(flatten)]
+    terminal: terminal::TerminalArgs,
+
+    #[command(flatten)]
+    environment: environment::EnvironmentArgs,
 
     /// The working directory in the container
     #[arg(short, long, value_name = "DIR")]
@@ -34,10 +41,6 @@ pub(super) struct Args {
     /// Run this in place of the image's entry point
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<OsString>,
-
-    /// Run foreign programs with this static qemu-user program
-    #[arg(long, value_name = "PATH")]
-    emulator: Option<PathBuf>,
 
     /// Say also what was chosen and why
     // The program's own option without its letter, which is the volumes' here as in docker.
@@ -57,6 +60,9 @@ pub(super) struct Args {
     confine: confine::ConfineArgs,
 
     #[command(flatten)]
+    emulation: emulation::EmulationArgs,
+
+    #[command(flatten)]
     registry: RegistryArgs,
 
     /// The image (a name of the store or of a registry, `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`,
@@ -68,6 +74,8 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
+        let terminal = self.terminal.terminal()?;
+        let init = self.terminal.init;
         let mut command = self.command;
         let cache = dirs::cache()?;
         let signals = Signals::catch().map_err(|source| SandboxError::Start { source })?;
@@ -76,12 +84,9 @@ impl Args {
         let overrides = Overrides {
             args: command,
             entrypoint: self.entrypoint,
-            env: self
-                .env
-                .into_iter()
-                .filter_map(|(name, value)| Some((name.into(), value?.into())))
-                .collect(),
+            env: self.environment.variables()?,
             cwd: self.workdir,
+            tty: terminal.tty,
             user: self.user.user,
             groups: self.user.group_add,
         };
@@ -89,18 +94,31 @@ impl Args {
         let volumes = self.volumes.prepare(&files.config, printer)?;
         let process = Process::of(&files.config, overrides, &files.hostname)?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
-        let options = Options { given: self.emulator, cache: &cache, search: &search };
+        let emulation = self.emulation.way();
+        let options = Options { given: self.emulation.emulator, cache: &cache, search: &search };
         let handlers = Handlers::of(&files.config, &files.platform, &options)?;
 
         printer.verbose(format_args!("the image is for {}", files.platform));
-        for handler in &handlers.list {
+        for handler in handlers.list.iter().filter(|handler| !handler.spare) {
             printer.verbose(format_args!("programs for {} run through {}", handler.guest, handler.emulator));
         }
 
         let (root, ids) = (Root::default(), Ids::of_caller().0);
         let folder = Folder::new(&cache.join("run"))?;
         let hostname = files.hostname.clone();
-        let mut container = Container { folder, root, process, volumes, confine, hostname, handlers, ids };
+        let mut container = Container {
+            folder,
+            root,
+            process,
+            volumes,
+            confine,
+            hostname,
+            handlers,
+            emulation,
+            init,
+            terminal,
+            ids,
+        };
         let snapshots = Snapshots::new(&cache);
         let status = root::with_ids(|ids, shortage| {
             container.root = files.root(&snapshots, ids, shortage, &signals, printer)?;
@@ -119,22 +137,4 @@ impl Args {
         }
         status.map(ExitStatus::External)
     }
-}
-
-/// `NAME=VALUE`, or `NAME` with the value that it has here; `None` where it has none, as docker leaves such out.
-fn passed(text: &str) -> Result<(String, Option<String>), String> {
-    if text.contains('=') {
-        return variable(text).map(|(name, value)| (name, Some(value)));
-    }
-    if text.is_empty() {
-        Err("a variable needs a name".into())
-    } else {
-        Ok((text.into(), std::env::var(text).ok()))
-    }
-}
-
-/// `NAME=VALUE`.
-pub(super) fn variable(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("a variable is given as `NAME=VALUE`")?;
-    if name.is_empty() { Err("a variable needs a name".into()) } else { Ok((name.into(), value.into())) }
 }

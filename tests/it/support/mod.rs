@@ -10,6 +10,7 @@ pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod oci;
 pub(crate) mod probe;
+pub(crate) mod pty;
 pub(crate) mod registry;
 pub(crate) mod schema;
 pub(crate) mod tarball;
