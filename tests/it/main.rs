@@ -29,6 +29,7 @@ mod registry;
 mod rules;
 mod run;
 mod run_confine;
+mod run_emulation;
 mod run_root;
 mod run_volumes;
 mod store;

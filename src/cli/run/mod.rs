@@ -7,16 +7,14 @@ mod user;
 mod volumes;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use super::exit::ExitStatus;
 use super::printer::Printer;
 use super::registry::RegistryArgs;
 use super::{dirs, doctor};
-use crate::emulator::{self, Options};
 use crate::image::{Image, ImageRef};
 use crate::sandbox::{
-    Confine, Container, Folder, Handlers, Ids, Overrides, Process, Root, SandboxError, Signals, Snapshots,
+    Confine, Container, Folder, Ids, Overrides, Process, Root, SandboxError, Signals, Snapshots,
 };
 use crate::target::Platform;
 
@@ -92,21 +90,32 @@ impl Args {
         let confine = Confine::new(&self.confine.options()?)?;
         let volumes = self.volumes.prepare(image.config(), printer)?;
         let process = Process::of(image.config(), overrides, &hostname)?;
-        let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
-        let emulation = self.emulation.way();
-        let options = Options { given: self.emulation.emulator, cache: &cache, search: &search };
-        let handlers = Handlers::of(&image, &options)?;
+        let emulated = self.emulation.prepare(&image, &cache)?;
+        let handlers = emulated.handlers.clone();
 
         printer.verbose(format_args!("the image is for {}", image.platform()));
         for handler in handlers.list.iter().filter(|handler| !handler.spare) {
-            printer.verbose(format_args!("programs for {} run through {}", handler.guest, handler.emulator));
+            let flags = [&[String::new()], handler.flags.as_slice()].concat().join(" ");
+            printer.verbose(format_args!(
+                "programs for {} run through {}{flags}",
+                handler.guest, handler.emulator
+            ));
         }
 
         let platform = image.platform();
         let (root, ids) = (Root::default(), Ids::of_caller().0);
         let folder = Folder::new(&cache.join("run"))?;
-        let mut container =
-            Container { folder, root, process, volumes, confine, hostname, handlers, emulation, ids };
+        let mut container = Container {
+            folder,
+            root,
+            process,
+            volumes,
+            confine,
+            hostname,
+            handlers,
+            emulation: emulated.way,
+            ids,
+        };
         let snapshots = Snapshots::new(&cache);
         let mut image = Some(image);
         let status = root::with_ids(|ids, shortage| {
@@ -127,6 +136,9 @@ impl Args {
             && let Some(files) = container.root.lowers.first()
         {
             doctor::why(files, &container.process, &platform);
+        }
+        if let (Ok(status), Some(files)) = (&status, container.root.lowers.first()) {
+            emulated.explain(*status, files, &container.process);
         }
         status.map(ExitStatus::External)
     }
