@@ -9,6 +9,7 @@ mod binfmt;
 mod binfmt_exec;
 mod bundle;
 mod check_report;
+mod check_table;
 mod compress;
 mod containerfile;
 mod copy;

@@ -8,6 +8,7 @@ pub(crate) mod elf;
 pub(crate) mod handlers;
 pub(crate) mod http;
 pub(crate) mod image;
+pub(crate) mod oci;
 pub(crate) mod probe;
 pub(crate) mod registry;
 pub(crate) mod schema;
