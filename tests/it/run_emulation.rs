@@ -32,7 +32,8 @@ int main(int argc, char **argv) {
         wait(&status);
         printf("child %d\n", WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
     } else if (!strcmp(word, "env")) {
-        for (extern char **environ; *environ; environ++) puts(*environ);
+        extern char **environ;
+        for (; *environ; environ++) puts(*environ);
     } else if (!strcmp(word, "name")) {
         char line[4096] = "";
         int len = readlink("/proc/self/exe", line, sizeof line - 1);
@@ -52,9 +53,10 @@ const MIPS: &str = r#"
 #ifdef __mips_soft_float
 double __muldf3(double a, double b) { (void)b; return a; }
 #endif
+/* With an argument of that kind the compiler notes the float ABI. */
+__attribute__((noinline)) double square(double number) { return number * number; }
 void __start(void) {
-    volatile double number = 1.5;
-    number = number * number;
+    volatile double number = square(1.5);
     __asm__ volatile("li $2, 4001\n\tli $4, 42\n\tsyscall" ::: "$2", "$4");
     for (;;) {}
 }
@@ -64,9 +66,10 @@ const POWERPC: &str = r#"
 #ifdef _SOFT_FLOAT
 double __muldf3(double a, double b) { (void)b; return a; }
 #endif
+/* With an argument of that kind the compiler notes the float ABI. */
+__attribute__((noinline)) double square(double number) { return number * number; }
 void _start(void) {
-    volatile double number = 1.5;
-    number = number * number;
+    volatile double number = square(1.5);
     __asm__ volatile("li 0, 1\n\tli 3, 42\n\tsc" ::: "r0", "r3");
     for (;;) {}
 }

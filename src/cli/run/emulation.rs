@@ -142,8 +142,9 @@ impl Emulated {
         let known = [("ISA", &identity.isa), ("float ABI", &identity.float_abi), ("ABI", &identity.abi)];
         let facts = known.iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_deref()?)));
         let facts = facts.collect::<Vec<_>>().join(", ");
+        let facts = if facts.is_empty() { facts } else { format!(" ({facts})") };
         line(format_args!(
-            "{WARNING}warning{WARNING:#}: `{path}` ({facts}) was ended by an instruction that {model} does not have"
+            "{WARNING}warning{WARNING:#}: `{path}`{facts} was ended by an instruction that {model} does not have"
         ));
         if let Some(target) = target {
             for mismatch in elf::fit(&identity, target) {
