@@ -180,6 +180,9 @@ pub enum SandboxError {
         /// As the caller or the image says.
         user: String,
     },
+    /// The program is to have a terminal, and its input is to come from what is none.
+    #[error("the input device is not a TTY, and `-t` with `-i` needs one")]
+    NoTerminal,
     /// A group is not in the container's `/etc/group`.
     #[error("there is no group `{group}` in the container's `/etc/group`")]
     GroupName {
@@ -224,6 +227,9 @@ impl SandboxError {
                     .into()
             }
             Self::Ids { .. } => user_namespace_hint(),
+            Self::IdsRefused { .. } => {
+                "mend it, or `polyarch image prune`: an image is then unpacked anew, with root as its only user".into()
+            }
             Self::Unpack { hint, .. } => return hint.clone(),
             Self::Inside { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => user_namespace_hint(),
             Self::Handlers { .. } => "Linux 6.7 or newer has it; `--emulation trace` does without".into(),
@@ -239,6 +245,7 @@ impl SandboxError {
             }
             Self::NotExecutable { source, .. } => cannot_execute_hint(source),
             Self::Interpreter { .. } => "`polyarch inspect` of the program shows what it needs".into(),
+            Self::NoTerminal => "leave out `-t` where input comes from a pipe or a file".into(),
             Self::NoProgram => "give one after the image, as in `polyarch run IMAGE PROGRAM`".into(),
             Self::UserName { .. } | Self::GroupName { .. } => {
                 "give a number, or a name that the image has, with `--user`".into()
@@ -331,6 +338,7 @@ impl From<Failure> for SandboxError {
             Step::Remove => "removing",
             Step::Register => REGISTER,
             Step::Emulator => "opening the emulator",
+            Step::Terminal => "making the terminal",
             Step::Identity | Step::Limit => "setting",
             Step::Seccomp => "installing",
             Step::WorkingDirectory => "entering the working directory",

@@ -1,6 +1,5 @@
 //! The container's first process, before it becomes the container's program.
 
-use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -12,17 +11,19 @@ use rustix::mount::MountFlags;
 use rustix::thread::UnshareFlags;
 
 use super::handoff::Handoff;
+use super::init::{self, Init, Part};
 use super::namespaces::unshare;
 use super::plan::{Emulator, Failure, Handler, Message, Plan, Step};
 use super::way::Way;
-use super::{confine, lifeline, mounts, place, program, root, trace};
+use super::{confine, lifeline, mounts, place, program, root, terminal, trace};
 use crate::binfmt::{self, Flags, Rule};
 use crate::target::Magic;
 
 const BINFMT_MISC: &str = "/proc/sys/fs/binfmt_misc";
 
-/// Makes the container's inside and becomes its program. Returns only where that fails.
-pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
+/// Makes the container's inside and becomes its program. Returns where that fails, and where this process is to go on as the first one
+/// beside the program.
+pub(super) fn run(handoff: &mut Handoff) -> Result<Init, Failure> {
     let plan: Plan = handoff.plan().map_err(Step::Handoff.io("the plan"))?;
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the container"))?;
     let way = Way::hear(&handoff.lifeline).map_err(Step::Start.io("the container"))?;
@@ -55,9 +56,17 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
         }
     }
 
-    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-    let identity = plan.process.user.resolve(root.map_err(Step::Mount.on("/"))?)?;
+    // What is mounted and made for the program is there; now the place where it is.
+    let terminal = match (&plan.terminal, &handoff.link) {
+        (Some(pty), Some(link)) => Some(terminal::make(pty, link)?),
+        _ => None,
+    };
+    handoff.link = None;
+    let slash = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let identity = plan.process.user.resolve(slash.map_err(Step::Mount.on("/"))?)?;
     enter_cwd(&plan.process.cwd)?;
+    root::seal(&plan.root)?;
+    terminal::give_to(&identity, terminal.as_ref());
     if way == Way::Trace {
         // Before the container's own filter, which may let no other be added.
         trace::install().map_err(Step::Trace.on("the container"))?;
@@ -65,6 +74,15 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
     confine::become_user(&identity, &plan.confine)?;
     // Becoming another user has cleared it.
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the container"))?;
+    if plan.init
+        && let Part::Init(init) = init::divide().map_err(Step::Start.on("the program's process"))?
+    {
+        // Only the program's process speaks from here on.
+        handoff.messages = None;
+        return Ok(init);
+    }
+    terminal::enter(terminal.as_ref()).map_err(Step::Terminal.on("the session"))?;
+    terminal::keep_streams_only().map_err(Step::Prepare.io("the program's descriptors"))?;
     Err(program::execute(&plan.process, &identity.home))
 }
 

@@ -16,8 +16,10 @@ mod folder;
 mod handlers;
 mod handoff;
 mod ids;
+mod init;
 mod inner;
 mod lifeline;
+mod link;
 mod mounts;
 mod namespaces;
 mod outer;
@@ -31,6 +33,7 @@ mod root;
 mod runner;
 mod signals;
 pub mod size;
+mod terminal;
 mod trace;
 mod userns;
 mod volumes;
@@ -50,9 +53,10 @@ pub use handlers::{Handlers, Tuning};
 pub use ids::{Extent, Grants, Ids, Range, Shortage};
 pub use plan::{Emulator, Handler, Process};
 pub use process::Overrides;
-pub use root::{Pruned, Root, Snapshot, Snapshots, Told};
+pub use root::{Pruned, Root, Snapshot, Snapshots, Told, has_long_positions, platform_of};
 pub use runner::Container;
 pub use signals::Signals;
+pub use terminal::Terminal;
 pub use volumes::{Beneath, Source, Volume, VolumeError};
 pub use way::Emulation;
 
@@ -75,7 +79,7 @@ pub fn enter(args: &[OsString]) -> Option<ExitCode> {
     }
     let part: fn(&mut handoff::Handoff) -> Result<u8, plan::Failure> = match role.to_str()? {
         handoff::OUTER => outer::run,
-        handoff::INNER => |handoff| match inner::run(handoff)? {},
+        handoff::INNER => |handoff| inner::run(handoff).map(init::Init::run),
         root::WORKER => root::run_worker,
         exec::OUTER => exec::run_outer,
         exec::INNER => |handoff| match exec::run_inner(handoff)? {},

@@ -20,7 +20,7 @@ use super::handoff::{Handoff, INNER};
 use super::namespaces::unshare;
 use super::plan::{Failure, Message, Plan, Step};
 use super::way::{self, Way};
-use super::{lifeline, procfs, root, signals, trace, userns};
+use super::{lifeline, procfs, root, signals, terminal, trace, userns};
 
 /// How often a container whose first process is emulated is looked at; see [`procfs::deadly_wait`].
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -30,8 +30,8 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     let plan: Plan = handoff.plan().map_err(Step::Handoff.io("the plan"))?;
     // A terminal's signals reach this process too. It takes no notice; the supervisor decides. Handlers,
     // unlike ignoring, do not pass on to the program.
-    for signal in signals::FORWARDED {
-        let _ = signal_hook::flag::register(*signal, Arc::new(AtomicBool::new(false)));
+    for signal in signals::caught() {
+        let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
     }
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the sandbox"))?;
 
@@ -73,13 +73,15 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     handoff.tell(&Message::Started { pid: child.id().cast_signed() });
     // From here on only the container's process speaks, and its program's start closes the pipe.
     handoff.messages = None;
+    handoff.link = None;
+    terminal::leave_streams();
     let status = match way {
         Way::Trace => wait_traced(&child, &plan),
-        _ => wait(child, plan.emulated),
+        _ => wait(child, plan.emulated && !plan.init),
     };
     let status = status.map_err(Step::Start.io("the container"));
     drop(ours);
-    root::clear(Path::new(&plan.folder));
+    root::clear(&plan.root, Path::new(&plan.folder));
     status
 }
 
@@ -126,7 +128,8 @@ fn wait_traced(child: &Child, plan: &Plan) -> io::Result<u8> {
     let pid = Pid::from_raw(child.id().cast_signed()).ok_or(Errno::SRCH)?;
     // One that is replaced is a program of ours that executes the other.
     let is_replaced = plan.handlers.iter().any(|handler| handler.replaces.is_some() && handler.is_placed());
-    let emulators = u8::from(plan.emulated) + u8::from(plan.emulated && is_replaced);
+    let emulators =
+        u8::from(plan.emulated && !plan.init) + u8::from(plan.emulated && !plan.init && is_replaced);
     let code = match trace::follow(pid, &plan.handlers, emulators)? {
         trace::End::Exited(code) => code,
         trace::End::Killed(signal) => 128 + signal,

@@ -84,6 +84,10 @@ pub(super) struct Plan {
     pub(super) emulated: bool,
     /// The way that the caller wants; the best of those that can be had if none.
     pub(super) emulation: Option<Emulation>,
+    /// Whether this program stays as the container's first process.
+    pub(super) init: bool,
+    /// The program's terminal, where it has one of its own.
+    pub(super) terminal: Option<super::terminal::Pty>,
 }
 
 /// What the processes inside tell the supervisor, one JSON value a line.
@@ -134,6 +138,7 @@ pub(super) enum Step {
     Limit,
     Seccomp,
     Identity,
+    Terminal,
     UserName,
     GroupName,
     UserId,

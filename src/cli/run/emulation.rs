@@ -8,6 +8,7 @@ use super::super::printer::{HINT, WARNING, line};
 use super::variable;
 use crate::elf::{self, Identity};
 use crate::emulator::{self, EmulatorError, Options};
+use crate::image::ImageConfiguration;
 use crate::sandbox::{DEFAULT_PATH, Emulation, Emulator, Handlers, Process, Tuning, size};
 use crate::target::{Catalogue, Guest, Platform, Target};
 use crate::tree::root::{Folder, Root as _, resolve};
@@ -68,13 +69,22 @@ pub(super) struct Emulated {
 }
 
 impl EmulationArgs {
-    /// Finds the emulators for `image`, and has them run as the options say.
-    pub(super) fn prepare(self, image: &crate::image::Image, cache: &Path) -> anyhow::Result<Emulated> {
+    /// Finds the emulators for an image with this config and platform, and has them run as the options say.
+    pub(super) fn prepare(
+        self,
+        config: &ImageConfiguration,
+        platform: &Platform,
+        cache: &Path,
+    ) -> anyhow::Result<Emulated> {
         let target = self.target.as_deref().map(|name| Catalogue::builtin().resolve(name)).transpose()?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
         let options = Options { given: self.emulator, cache, search: &search };
-        let mut handlers =
-            Handlers::of(image, &options, target.as_ref().map(|target| target.qemu.guest.as_str()))?;
+        let mut handlers = Handlers::of(
+            config,
+            platform,
+            &options,
+            target.as_ref().map(|target| target.qemu.guest.as_str()),
+        )?;
         let cpu = self.cpu.or_else(|| target.as_ref()?.qemu.cpu.clone());
         let is_native = |target: &&Target| {
             let own = Catalogue::builtin().target(&Platform::host().to_string());
