@@ -50,7 +50,7 @@ enum Command {
     Inspect(inspect::Args),
     Check(check::Args),
     Bundle(bundle::Args),
-    Run(run::Args),
+    Run(Box<run::Args>),
     Copy(copy::Args),
     Image(image::Args),
     Index(index::Args),

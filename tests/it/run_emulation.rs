@@ -41,7 +41,8 @@ int main(int argc, char **argv) {
         for (int i = 0; i < argc; i++) printf(" [%s]", argv[i]);
         puts("");
     } else if (!strcmp(word, "deep")) {
-        memset(alloca(24 << 20), 1, 24 << 20);
+        volatile char *room = alloca(24 << 20);
+        for (int at = (24 << 20) - 1; at > 0; at -= 4096) room[at] = 1;
         puts("deep");
     }
     return 0;
