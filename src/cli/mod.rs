@@ -50,6 +50,7 @@ enum Command {
     Inspect(inspect::Args),
     Check(check::Args),
     Bundle(bundle::Args),
+    // Boxed, since it has many more options than the others.
     Run(Box<run::Args>),
     Copy(copy::Args),
     Image(image::Args),
