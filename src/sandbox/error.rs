@@ -103,6 +103,30 @@ pub enum SandboxError {
         /// The guests.
         guests: String,
     },
+    /// The host's handlers cannot have an emulator run as it was asked for.
+    #[error(
+        "the host's handlers run programs for {guest} with no options and with no emulator but the host's"
+    )]
+    HostFlags {
+        /// The guest.
+        guest: String,
+    },
+    /// There is nothing that an option of the emulation could be about.
+    #[error("the container has no foreign programs for `{option}`")]
+    NoGuest {
+        /// The option.
+        option: &'static str,
+    },
+    /// The image is for another machine than the target.
+    #[error("the image's programs are for {found}, and `{target}` runs programs for {expected}")]
+    OtherGuest {
+        /// The target.
+        target: String,
+        /// QEMU's name of the target's guest.
+        expected: String,
+        /// QEMU's name of the image's.
+        found: String,
+    },
     /// The container's processes cannot be traced.
     #[error("foreign programs cannot run: tracing the container is not permitted")]
     Trace {
@@ -209,6 +233,9 @@ impl SandboxError {
             Self::Unpack { hint, .. } => return hint.clone(),
             Self::Inside { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => user_namespace_hint(),
             Self::Handlers { .. } => "Linux 6.7 or newer has it; `--emulation trace` does without".into(),
+            Self::HostFlags { .. } => "leave `--emulation host` out: the other ways, `private` and `trace`, can".into(),
+            Self::NoGuest { .. } => "`--target` names the machine that they are for".into(),
+            Self::OtherGuest { .. } => "`polyarch image inspect` shows what it is for".into(),
             Self::HostHandlers { .. } => "a handler serves containers if it is enabled and has the flag `F`; the other ways, \
                  `private` and `trace`, need none"
                 .into(),
@@ -291,6 +318,7 @@ impl From<Failure> for SandboxError {
         let step = match step {
             Step::UserNamespace => return Self::UserNamespace { source },
             Step::Handlers => return Self::Handlers { source },
+            Step::HostFlags => return Self::HostFlags { guest: subject },
             Step::HostHandlers => return Self::HostHandlers { guests: subject },
             Step::Trace => return Self::Trace { source },
             Step::MountPoint => return Self::MountPoint { path: subject, source },

@@ -38,14 +38,13 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Init, Failure> {
     let folder = Path::new(&plan.folder);
     root::mount(&plan.root, folder, &mut notes)?;
     let root = folder.join("root");
-    mounts::enter(&root, &plan.volumes, &plan.confine, &mut notes, || match way {
-        Way::Trace => place::from_host(&root, &plan.handlers),
-        _ => Ok(()),
+    let is_traced = way == Way::Trace;
+    mounts::enter(&root, &plan.volumes, &plan.confine, &mut notes, || {
+        place::from_host(&root, &plan.handlers, is_traced)
     })?;
-    match way {
-        Way::Private => register(&plan, &emulators)?,
-        Way::Trace => place::from_container(&plan.handlers)?,
-        Way::Host | Way::None => {}
+    place::from_container(&plan.handlers, is_traced)?;
+    if way == Way::Private {
+        register(&plan, &emulators)?;
     }
     drop(emulators);
     for text in notes {
@@ -108,6 +107,8 @@ fn register(plan: &Plan, emulators: &[Option<OwnedFd>]) -> Result<(), Failure> {
         .map_err(Step::Handlers.on(BINFMT_MISC))?;
     for (handler, emulator) in plan.handlers.iter().zip(emulators) {
         let interpreter = match (emulator, &handler.emulator) {
+            // A handler passes no options: this interpreter does.
+            _ if !handler.flags.is_empty() => place::interpreter(handler),
             (Some(fd), _) => PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())),
             (None, Emulator::Inside(path) | Emulator::Host(path)) => PathBuf::from(path),
         };

@@ -49,7 +49,7 @@ pub use confine::{
 pub use error::SandboxError;
 pub use exec::{Exec, ExecError, Registration};
 pub use folder::Folder;
-pub use handlers::Handlers;
+pub use handlers::{Handlers, Tuning};
 pub use ids::{Extent, Grants, Ids, Range, Shortage};
 pub use plan::{Emulator, Handler, Process};
 pub use process::Overrides;

@@ -9,7 +9,6 @@ mod user;
 mod volumes;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 pub(super) use environment::variable;
 
@@ -17,9 +16,8 @@ use super::exit::ExitStatus;
 use super::printer::Printer;
 use super::registry::RegistryArgs;
 use super::{dirs, doctor};
-use crate::emulator::{self, Options};
 use crate::sandbox::{
-    Confine, Container, Folder, Handlers, Ids, Overrides, Process, Root, SandboxError, Signals, Snapshots,
+    Confine, Container, Folder, Ids, Overrides, Process, Root, SandboxError, Signals, Snapshots,
 };
 
 /// Run an image of any architecture, as an ordinary user
@@ -93,14 +91,16 @@ impl Args {
         let confine = Confine::new(&self.confine.options()?)?;
         let volumes = self.volumes.prepare(&files.config, printer)?;
         let process = Process::of(&files.config, overrides, &files.hostname)?;
-        let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
-        let emulation = self.emulation.way();
-        let options = Options { given: self.emulation.emulator, cache: &cache, search: &search };
-        let handlers = Handlers::of(&files.config, &files.platform, &options)?;
+        let emulated = self.emulation.prepare(&files.config, &files.platform, &cache)?;
+        let handlers = emulated.handlers.clone();
 
         printer.verbose(format_args!("the image is for {}", files.platform));
         for handler in handlers.list.iter().filter(|handler| !handler.spare) {
-            printer.verbose(format_args!("programs for {} run through {}", handler.guest, handler.emulator));
+            let flags = [&[String::new()], handler.flags.as_slice()].concat().join(" ");
+            printer.verbose(format_args!(
+                "programs for {} run through {}{flags}",
+                handler.guest, handler.emulator
+            ));
         }
 
         let (root, ids) = (Root::default(), Ids::of_caller().0);
@@ -114,7 +114,7 @@ impl Args {
             confine,
             hostname,
             handlers,
-            emulation,
+            emulation: emulated.way,
             init,
             terminal,
             ids,
@@ -134,6 +134,9 @@ impl Args {
             && let Some(folder) = container.root.lowers.first()
         {
             doctor::why(folder, &container.process, &files.platform);
+        }
+        if let (Ok(status), Some(files)) = (&status, container.root.lowers.first()) {
+            emulated.explain(*status, files, &container.process);
         }
         status.map(ExitStatus::External)
     }
