@@ -48,7 +48,7 @@ struct Cli {
 enum Command {
     Inspect(inspect::Args),
     Bundle(bundle::Args),
-    Run(run::Args),
+    Run(Box<run::Args>),
     Copy(copy::Args),
     Image(image::Args),
     Index(index::Args),

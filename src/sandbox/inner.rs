@@ -14,7 +14,7 @@ use rustix::thread::UnshareFlags;
 use super::handoff::Handoff;
 use super::namespaces::unshare;
 use super::plan::{Emulator, Failure, Handler, Message, Plan, Step};
-use super::{confine, lifeline, mounts, program, root};
+use super::{confine, lifeline, limits, mounts, oci, program, root, volumes};
 use crate::binfmt::{self, Flags, Rule};
 use crate::target::Magic;
 
@@ -27,6 +27,9 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
     // Its own mounts: a new root for one process of a mount namespace is one for all, and the outer process
     // must go on seeing the host's `/proc`.
     unshare(UnshareFlags::NEWNS).map_err(Step::Namespaces.on("mount"))?;
+    // While the host's cgroups are in sight; the namespace begins where the container is.
+    limits::join(&plan.cgroups).map_err(|(path, err)| Step::Cgroup.io(path)(err))?;
+    unshare(UnshareFlags::NEWCGROUP).map_err(Step::Namespaces.on("cgroup"))?;
     rustix::system::sethostname(plan.hostname.as_bytes()).map_err(Step::Prepare.on("the host name"))?;
 
     // Emulators of the host are out of sight after the root has changed; an open descriptor stays good.
@@ -34,11 +37,22 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
     let mut notes = Vec::new();
     let folder = Path::new(&plan.folder);
     root::mount(&plan.root, folder, &mut notes)?;
-    mounts::enter(&folder.join("root"), &plan.volumes, &plan.confine, &mut notes)?;
+    let root = folder.join("root");
+    if plan.runtime.is_some() {
+        oci::mount_proc()?;
+    }
+    mounts::furnish(&root, &plan.volumes, &plan.confine, &mut notes)?;
+    if plan.runtime.is_none() {
+        mounts::enter(&root, &plan.confine)?;
+    }
+    let emulators = if plan.runtime.is_some() { inside(&plan, emulators, &root)? } else { emulators };
     register(&plan, &emulators, &mut notes)?;
     drop(emulators);
     for text in notes {
         handoff.tell(&Message::Note { text });
+    }
+    if let Some(runtime) = &plan.runtime {
+        return oci::run(runtime, &plan, &mut |text| handoff.tell(&Message::Warning { text }));
     }
     for limit in &plan.confine.ulimits {
         if let Some(text) = limit.set().map_err(Step::Limit.on(&limit.name))? {
@@ -64,6 +78,24 @@ fn open(handler: &Handler) -> Result<Option<OwnedFd>, Failure> {
             rustix::fs::open(path, flags, Mode::empty()).map(Some).map_err(Step::Emulator.on(path))
         }
     }
+}
+
+/// The same with those of the container itself, whose root is not yet that of this process.
+fn inside(
+    plan: &Plan,
+    emulators: Vec<Option<OwnedFd>>,
+    root: &Path,
+) -> Result<Vec<Option<OwnedFd>>, Failure> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(root, flags, Mode::empty()).map_err(Step::Mount.on(root))?;
+    let open = |(handler, emulator): (&Handler, Option<OwnedFd>)| match (&handler.emulator, emulator) {
+        (Emulator::Inside(path), None) => {
+            let found = volumes::open_in(&root, Path::new(path), OFlags::PATH);
+            found.map(Some).map_err(Step::Emulator.on(path))
+        }
+        (_, emulator) => Ok(emulator),
+    };
+    plan.handlers.iter().zip(emulators).map(open).collect()
 }
 
 /// Gives the container handlers of its own, which it can use and not change.

@@ -8,8 +8,9 @@ use std::process::Command;
 use rustix::process::Pid;
 
 use super::handoff::{self, Handoff, OUTER};
+use super::limits::{Group, Watch};
 use super::plan::{Message, Plan, Process};
-use super::{Confine, Folder, Handlers, Ids, Root, SandboxError, Signals, Volume, userns};
+use super::{Confine, Folder, Handlers, Ids, Limits, Root, SandboxError, Signals, Volume, userns};
 use crate::progress::Progress;
 
 /// One container.
@@ -25,6 +26,10 @@ pub struct Container {
     pub volumes: Vec<Volume>,
     /// What its program may do, and sees.
     pub confine: Confine,
+    /// How much it may use.
+    pub limits: Limits,
+    /// The OCI runtime that runs it, in place of the built-in runner.
+    pub runtime: Option<PathBuf>,
     /// Its name of itself.
     pub hostname: String,
     /// The emulators of foreign programs in it.
@@ -48,6 +53,12 @@ impl Container {
             None => Ok(()),
         };
         interrupted()?;
+        let (group, missing) =
+            if self.limits.is_none() { Default::default() } else { Group::make(&self.limits) };
+        for reason in missing {
+            progress.warn(&format!("a limit is not kept: {reason}"));
+        }
+        let watch = if group.folders.is_empty() { None } else { Some(Watch::start(&group).map_err(start)?) };
         let plan = Plan {
             folder: self.folder.path().into(),
             root: self.root.plan(),
@@ -55,6 +66,8 @@ impl Container {
             process: self.process.clone(),
             volumes: self.volumes.clone(),
             confine: self.confine.clone(),
+            cgroups: group.folders.iter().map(|path| path.clone().into_os_string()).collect(),
+            runtime: self.runtime.as_ref().map(|path| path.clone().into_os_string()),
             handlers: self.handlers.list.clone(),
             handlers_needed: self.handlers.needed,
             emulated: self.handlers.emulated,
@@ -95,6 +108,7 @@ impl Container {
         }
         let status = child.wait().map_err(start)?;
         drop(ours);
+        drop(watch);
         if let Some(reason) = failure {
             interrupted()?;
             return Err(reason);

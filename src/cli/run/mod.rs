@@ -1,11 +1,12 @@
 //! `run`: an image becomes a container.
 
 mod confine;
+mod limits;
 mod root;
 mod user;
 mod volumes;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use super::exit::ExitStatus;
@@ -16,6 +17,7 @@ use crate::emulator::{self, Options};
 use crate::image::{Image, ImageRef};
 use crate::sandbox::{
     Confine, Container, Folder, Handlers, Ids, Overrides, Process, Root, SandboxError, Signals, Snapshots,
+    find_runtime,
 };
 use crate::target::Platform;
 
@@ -41,6 +43,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "PATH")]
     emulator: Option<PathBuf>,
 
+    /// Have this OCI runtime (`runc`, `crun`, a path) run the container, in place of the built-in runner
+    #[arg(long, value_name = "RUNTIME")]
+    runtime: Option<OsString>,
+
     /// Say also what was chosen and why
     // The program's own option without its letter, which is the volumes' here as in docker.
     #[arg(long, action = clap::ArgAction::Count)]
@@ -54,6 +60,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     confine: confine::ConfineArgs,
+
+    #[command(flatten)]
+    limits: limits::LimitArgs,
 
     #[command(flatten)]
     registry: RegistryArgs,
@@ -90,6 +99,8 @@ impl Args {
             groups: self.user.group_add,
         };
         let confine = Confine::new(&self.confine.options()?)?;
+        let limits = self.limits.limits()?;
+        let runtime = self.runtime.as_deref().map(runtime).transpose()?;
         let volumes = self.volumes.prepare(image.config(), printer)?;
         let process = Process::of(image.config(), overrides, &hostname)?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
@@ -104,7 +115,8 @@ impl Args {
         let platform = image.platform();
         let (root, ids) = (Root::default(), Ids::of_caller().0);
         let folder = Folder::new(&cache.join("run"))?;
-        let mut container = Container { folder, root, process, volumes, confine, hostname, handlers, ids };
+        let mut container =
+            Container { folder, root, process, volumes, confine, limits, runtime, hostname, handlers, ids };
         let snapshots = Snapshots::new(&cache);
         let mut image = Some(image);
         let status = root::with_ids(|ids, shortage| {
@@ -128,6 +140,13 @@ impl Args {
         }
         status.map(ExitStatus::External)
     }
+}
+
+/// The OCI runtime that is meant by a name or a path.
+fn runtime(name: &OsStr) -> Result<PathBuf, SandboxError> {
+    let search: Vec<PathBuf> = std::env::var_os("PATH").iter().flat_map(std::env::split_paths).collect();
+    find_runtime(name, &search)
+        .ok_or_else(|| SandboxError::NoRuntime { name: name.to_string_lossy().into_owned() })
 }
 
 /// `NAME=VALUE`, or `NAME` with the value that it has here; `None` where it has none, as docker leaves such out.
