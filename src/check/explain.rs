@@ -9,8 +9,10 @@ pub(super) fn summary(rule: Rule) -> &'static str {
         Rule::Machine => "programs are for the target's machine and operating system",
         Rule::Class => "programs have the target's word size, 32 or 64 bits",
         Rule::Endianness => "programs have the target's byte order",
-        Rule::Variant => "programs have the target's ABI, and use no CPU feature that it lacks",
-        Rule::Isa => "programs need no higher ISA level than the target's CPU has",
+        Rule::Variant => {
+            "index entry, config and target agree on the variant, and programs have the target's ABI"
+        }
+        Rule::Isa => "programs need no ISA level and no CPU feature that the target's CPU does not have",
         Rule::FloatAbi => "floating point is done as the target's CPU can, and in one way within a process",
         Rule::InterpreterMissing => "the loader that a program names is in the image",
         Rule::InterpreterMismatch => {
@@ -77,17 +79,20 @@ pub(super) fn explanation(rule: Rule) -> Explanation {
             allow: "Nearly never: nothing runs both.",
         },
         Rule::Variant => Explanation {
-            holds: "The ABI (o32, n32, eabi5, elfv2 …) is one of the target's, and no CPU feature is used that it lacks: \
-                    NaN 2008 encoding, MSA, DSP, micromips, NEON, SPE.",
-            why: "The kernel refuses an ABI that it does not know (`exec format error`), or the program ends with `Illegal \
-                  instruction` (SIGILL, exit status 132) when it first uses the feature.",
-            mend: "Compile with the target's `-mabi` and without the feature (`-mnan=legacy`, `-mfpu=`, `-mno-msa`).",
-            allow: "Where the feature is used behind a run-time check, and marked in the file all the same.",
+            holds: "Where index entry, config or target differ in the variant only (arm/v6 and arm/v7); a config without one where the \
+                    architecture's targets differ in it; and programs whose ABI (o32, n32, eabi5, elfv2, \u{2026}) is none of the \
+                    target's.",
+            why: "Engines choose by the variant, and take v7 for `arm` without one: what they start ends with `Illegal instruction` on \
+                  the smaller machine. An ABI that the kernel does not know is `exec format error`.",
+            mend: "Build with the whole platform (`--platform linux/arm/v6`), make the index anew from the images, compile with the \
+                   target's `-mabi`.",
+            allow: "Where the image goes to one kind of machine only, and that is known to run it.",
         },
         Rule::Isa => Explanation {
-            holds: "The ISA level that a file declares is one that the target's CPU includes: ARMv7 code not in arm/v6, x86-64-v3 \
-                    not in amd64, MIPS release 2 not on release 1. Go's GOARM, GOAMD64, GOMIPS and GO386 count as declarations. A \
-                    level that nobody declares is `unknown`.",
+            holds: "The ISA level that a file declares is one that the target's CPU includes, and it is marked with no CPU feature \
+                    that the target lacks (NaN 2008 encoding, MSA, micromips, NEON, SPE): ARMv7 code not in arm/v6, x86-64-v3 not in \
+                    amd64, MIPS release 6 not on release 2. Go's GOARM, GOAMD64, GOMIPS and GO386 count as declarations. A level that \
+                    nobody declares is `unknown`.",
             why: "`Illegal instruction` (SIGILL, exit status 132 or 139), often only in the field, since the builder's CPU and \
                   qemu's default model have all levels. On RouterOS the log says that the container ended with signal 4.",
             mend: "Compile with the target's `-march`, set `GOARM=5`, `GOARM=6` or `GOAMD64=v1`, or choose a base for the target: \

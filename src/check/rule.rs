@@ -20,9 +20,9 @@ pub enum Rule {
     Class,
     /// Programs have the target's byte order.
     Endianness,
-    /// ABI and CPU features are the target's.
+    /// Index entry, config and target agree on the variant, and the ABI is the target's.
     Variant,
-    /// The ISA level is one that the target has.
+    /// The ISA level, and each CPU feature, is one that the target has.
     Isa,
     /// The float ABI is one that the target has, and one in each process.
     FloatAbi,
@@ -168,15 +168,15 @@ impl Rule {
             | Self::NeededMismatch
             | Self::SymbolVersion
             | Self::Kernel
-            | Self::PageSize
+            | Self::Linkage
             | Self::Entrypoint
             | Self::Emulator
             | Self::ArchiveLayout
             | Self::Size => Severity::Error,
             Self::Shebang
+            | Self::PageSize
             | Self::BinfmtQuirk
             | Self::MixedArchitectures
-            | Self::Linkage
             | Self::SetuidForeign
             | Self::UnsupportedUnderEmulation
             | Self::ForeignFormat

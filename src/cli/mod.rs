@@ -4,6 +4,7 @@
 
 mod binfmt;
 mod bundle;
+mod check;
 mod copy;
 mod dirs;
 mod doctor;
@@ -47,6 +48,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Inspect(inspect::Args),
+    Check(check::Args),
     Bundle(bundle::Args),
     Run(Box<run::Args>),
     Copy(copy::Args),
@@ -62,6 +64,7 @@ impl Command {
     fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
         match self {
             Self::Inspect(args) => args.execute(printer),
+            Self::Check(args) => args.execute(printer),
             Self::Target(args) => args.execute(printer),
             Self::Emulator(args) => args.execute(printer),
             Self::Binfmt(args) => args.execute(printer),

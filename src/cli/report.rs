@@ -10,7 +10,7 @@ use super::printer::{ERROR, HINT, line};
 use super::table::shown;
 use crate::binfmt::{BinfmtError, ExportError, RuleError};
 use crate::bundle::BundleError;
-use crate::check::{UnknownRule, UnknownSeverity};
+use crate::check::{CheckError, UnknownRule, UnknownSeverity};
 use crate::debian::DebianError;
 use crate::elf::ElfError;
 use crate::emulator::EmulatorError;
@@ -116,6 +116,7 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
     ask!(
         BinfmtError,
         BundleError,
+        CheckError,
         ConfineError,
         DebianError,
         ElfError,

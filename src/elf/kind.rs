@@ -25,7 +25,7 @@ pub enum Kind {
 }
 
 /// The first line of a script.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Script {
     /// The interpreter's path.
     pub interpreter: String,

@@ -14,3 +14,5 @@ pub const EMULATOR_DIGEST: &str = "io.polyarch.emulator.digest";
 pub const PROGRAM: &str = "io.polyarch.program";
 /// The program's digest, `sha256:…`.
 pub const PROGRAM_DIGEST: &str = "io.polyarch.program.digest";
+/// How what the foreign programs execute reaches the emulator, where the image sees to that itself: `stub` or `direct`.
+pub const EXEC: &str = "io.polyarch.emulator.exec";

@@ -109,12 +109,21 @@ fn blob_name(digest: &crate::layer::Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
-impl Source for Layout {
-    fn top(&self) -> Result<Raw, ImageError> {
+/// What a layout's own index says of the image that is meant.
+enum Picked {
+    /// It lists it.
+    Entry(Box<Descriptor>),
+    /// It lists its platforms.
+    Platforms(Vec<u8>),
+}
+
+impl Layout {
+    fn pick(&self) -> Result<Picked, ImageError> {
         let bytes = self.index_bytes()?;
         let index: ImageIndex = parse(&bytes, "index")?;
         let entries = index.manifests().as_slice();
         let present = || entries.iter().filter_map(name_of).map(str::to_owned).collect::<Vec<_>>();
+        let picked = |entry: &Descriptor| Ok(Picked::Entry(Box::new(entry.clone())));
         if let Some(first) = self.names.first() {
             let called = |name: &String| {
                 let found: Vec<_> = entries.iter().filter(|entry| is_called(entry, name)).collect();
@@ -126,26 +135,42 @@ impl Source for Layout {
                 present: present(),
             })?;
             if let [entry] = found.as_slice() {
-                return self.raw(entry);
+                return picked(entry);
             }
             // Some writers list each platform under the same name.
             let joined = canonical(
                 &json!({ "schemaVersion": 2, "mediaType": MediaType::ImageIndex, "manifests": found }),
             );
             let joined = joined.map_err(|source| ImageError::Json { part: "index".into(), source })?;
-            return Raw::new(joined, Some(MediaType::ImageIndex));
+            return Ok(Picked::Platforms(joined));
         }
         match entries {
             [] => Err(ImageError::Invalid { part: "index".into(), reason: "it is empty".into() }),
-            [entry] => self.raw(entry),
+            [entry] => picked(entry),
             // Without names the layout's own index may be the one of an image's platforms.
-            _ if present().len() <= 1 => Raw::new(bytes, Some(MediaType::ImageIndex)),
+            _ if present().len() <= 1 => Ok(Picked::Platforms(bytes)),
             _ => Err(ImageError::Ambiguous {
                 path: self.path.clone(),
                 count: entries.len(),
                 present: present(),
             }),
         }
+    }
+}
+
+impl Source for Layout {
+    fn top(&self) -> Result<Raw, ImageError> {
+        match self.pick()? {
+            Picked::Entry(entry) => self.raw(&entry),
+            Picked::Platforms(index) => Raw::new(index, Some(MediaType::ImageIndex)),
+        }
+    }
+
+    fn top_entry(&self) -> Result<Option<Descriptor>, ImageError> {
+        Ok(match self.pick()? {
+            Picked::Entry(entry) => Some(*entry),
+            Picked::Platforms(_) => None,
+        })
     }
 
     fn manifest(&self, entry: &Descriptor) -> Result<Raw, ImageError> {

@@ -68,7 +68,7 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 /// docker's media type of an index.
 pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
-fn is_index_type(kind: &MediaType) -> bool {
+pub(super) fn is_index_type(kind: &MediaType) -> bool {
     *kind == MediaType::ImageIndex || kind.as_ref() == DOCKER_LIST
 }
 
@@ -96,6 +96,14 @@ pub trait Source: Debug + Sync + Send {
     /// # Errors
     /// [`ImageError`] where it is not there or is damaged.
     fn top(&self) -> Result<Raw, ImageError>;
+
+    /// What the index that the image lies in says of it, where it lies in one.
+    ///
+    /// # Errors
+    /// As [`Source::top`].
+    fn top_entry(&self) -> Result<Option<Descriptor>, ImageError> {
+        Ok(None)
+    }
 
     /// A manifest, or an index within an index.
     ///

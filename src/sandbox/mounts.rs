@@ -14,12 +14,14 @@ use super::volumes::{self, Volume};
 /// What file systems of the kernel's own are mounted with.
 pub(super) const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
-/// Mounts everything beneath `root`. `notes` gets what could not be had and is no reason to fail.
+/// Mounts everything beneath `root`. `notes` gets what could not be had and is no reason to fail; `place` is done when the container's
+/// `/dev` is there.
 pub(super) fn furnish(
     root: &Path,
     volumes: &[Volume],
     confine: &Confine,
     notes: &mut Vec<String>,
+    place: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     rustix::mount::mount_bind_recursive(root, root).map_err(Step::Mount.on(root))?;
     remount_bind(root, MountFlags::NODEV).map_err(Step::Mount.on(root))?;
@@ -32,6 +34,7 @@ pub(super) fn furnish(
     }
     confine::mount_dev(&mount_point(root, "dev")?, confine)?;
     confine::mount_devices(root, &confine.devices)?;
+    place()?;
     volumes::mount_all(root, volumes)
 }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 use std::{fs, io};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use rustix::thread::UnshareFlags;
@@ -18,7 +19,8 @@ use rustix::thread::UnshareFlags;
 use super::handoff::{Handoff, INNER};
 use super::namespaces::unshare;
 use super::plan::{Failure, Message, Plan, Step};
-use super::{lifeline, oci, procfs, root, signals, userns};
+use super::way::{self, Way};
+use super::{lifeline, oci, procfs, root, signals, terminal, trace, userns};
 
 /// How often a container whose first process is emulated is looked at; see [`procfs::deadly_wait`].
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -28,8 +30,8 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     let plan: Plan = handoff.plan().map_err(Step::Handoff.io("the plan"))?;
     // A terminal's signals reach this process too. It takes no notice; the supervisor decides. Handlers,
     // unlike ignoring, do not pass on to the program.
-    for signal in signals::FORWARDED {
-        let _ = signal_hook::flag::register(*signal, Arc::new(AtomicBool::new(false)));
+    for signal in signals::caught() {
+        let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
     }
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the sandbox"))?;
 
@@ -47,23 +49,52 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
         .map_err(Step::Mount.on("private mounts"))?;
     let exe = read_only_self(Path::new(&plan.folder))?;
     let (theirs, ours) = io::pipe().map_err(Step::Start.io("the container"))?;
-    let child = start(handoff, &exe, theirs.into()).map_err(Step::Start.io("the container"))?;
+    let mut choice = way::choose(&plan)?;
+    if choice.way == Way::Trace
+        && let Some(runtime) = &plan.runtime
+    {
+        if plan.handlers_needed || plan.emulation.is_some() {
+            return Err(Step::RuntimeWay.on(runtime)(Errno::OPNOTSUPP));
+        }
+        choice.way = Way::None;
+    }
+    let mut child = start(handoff, &exe, theirs.into()).map_err(Step::Start.io("the container"))?;
+    let mut way = choice.way;
+    if way == Way::Trace
+        && let Err(failure) = trace(&child)
+    {
+        if plan.handlers_needed || plan.emulation.is_some() {
+            // It would wait for its way.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(failure);
+        }
+        way = Way::None;
+    }
+    handoff.tell(&Message::Note { text: choice.reason(way) });
+    let mut ours = ours;
+    way.tell(&mut ours).map_err(Step::Start.io("the container"))?;
     handoff.tell(&Message::Started { pid: child.id().cast_signed() });
     // From here on only the container's process speaks, and its program's start closes the pipe. A runtime has no way to
     // speak, and what it leaves in writing is told by this process.
-    let messages = handoff.messages.take();
-    if plan.runtime.is_some() {
-        handoff.messages = messages;
+    if plan.runtime.is_none() {
+        handoff.messages = None;
     }
-    let watched = match (plan.emulated, &plan.runtime) {
+    handoff.link = None;
+    terminal::leave_streams();
+    let watched = match (plan.emulated && !plan.init, &plan.runtime) {
         (false, _) => Watched::Nothing,
         (true, None) => Watched::First,
         (true, Some(_)) => Watched::Descendants,
     };
-    let status = wait(child, watched).map_err(Step::Start.io("the container"));
+    let status = match way {
+        Way::Trace => wait_traced(&child, &plan),
+        _ => wait(child, watched),
+    };
+    let status = status.map_err(Step::Start.io("the container"));
     drop(ours);
     let failure = plan.runtime.as_ref().and_then(|runtime| oci::failure(&plan, &runtime.to_string_lossy()));
-    root::clear(Path::new(&plan.folder));
+    root::clear(&plan.root, Path::new(&plan.folder));
     failure.map_or(status, Err)
 }
 
@@ -122,6 +153,21 @@ impl Watched {
         let _ = rustix::process::kill_process(pid, Signal::KILL);
         Some(signal)
     }
+}
+
+fn trace(child: &Child) -> Result<(), Failure> {
+    let pid = Pid::from_raw(child.id().cast_signed()).ok_or(Errno::SRCH);
+    pid.and_then(trace::seize).map_err(Step::Trace.on("the container"))
+}
+
+/// Traces the container to its end and gives the status of its first process as a shell would.
+fn wait_traced(child: &Child, plan: &Plan) -> io::Result<u8> {
+    let pid = Pid::from_raw(child.id().cast_signed()).ok_or(Errno::SRCH)?;
+    let code = match trace::follow(pid, &plan.handlers, plan.emulated && !plan.init)? {
+        trace::End::Exited(code) => code,
+        trace::End::Killed(signal) => 128 + signal,
+    };
+    Ok(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
 /// Waits for the container's first process and gives its status as a shell would.

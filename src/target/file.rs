@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Debian, Endianness, Magic, Profile, Qemu, RouterOs, Target};
+use super::{Debian, Endianness, Flash, Magic, Profile, Qemu, RouterOs, Target};
 
 /// A target could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -158,6 +158,8 @@ struct RouterOsTable {
     devices: Vec<String>,
     #[serde(default)]
     notes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    flash: Vec<Flash>,
 }
 
 /// Reads the `text` of a target file; `file` names it in errors.
@@ -235,6 +237,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Target, TargetError> {
             kernel: routeros.kernel,
             devices: routeros.devices,
             notes: routeros.notes,
+            flash: routeros.flash,
         }),
     })
 }
@@ -303,6 +306,7 @@ pub(super) fn write(target: &Target) -> String {
             kernel: routeros.kernel,
             devices: routeros.devices,
             notes: routeros.notes,
+            flash: routeros.flash,
         }),
     };
     toml::to_string_pretty(&file).expect("strings, numbers and lists of strings are TOML")

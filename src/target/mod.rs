@@ -145,8 +145,20 @@ pub struct RouterOs {
     pub kernel: String,
     /// SoCs and boards, examples.
     pub devices: Vec<String>,
+    /// Boards whose flash is known, from the vendor's product pages.
+    pub flash: Vec<Flash>,
     /// Limits and how sure each is.
     pub notes: Vec<String>,
+}
+
+/// The flash of a board. RouterOS itself takes some of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flash {
+    /// The board.
+    pub board: String,
+    /// MiB.
+    pub mib: u32,
 }
 
 impl Target {

@@ -4,8 +4,9 @@
 //! thread takes the piece that was added last, which keeps what the kernel has just read warm. Directories are
 //! reached by descriptors from the input down and symbolic links are never followed.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString, OsString};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +14,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use super::content::{beneath, content};
+use super::root::{Executable, Node, NodeKind};
 use super::{Content, Record, TreeError};
 use crate::elf::{Blocks, Reader};
 
@@ -57,31 +59,62 @@ struct Queue {
     busy: usize,
 }
 
+/// Something in a directory.
+#[derive(Debug)]
+pub(super) struct Listed {
+    /// Beneath the input, without a slash before it.
+    pub(super) path: Vec<u8>,
+    pub(super) node: Node,
+    /// What a file is executed as, if it may be executed or is an ELF file.
+    pub(super) executable: Option<Executable>,
+}
+
+/// What a thread found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) records: Vec<Record>,
+    pub(super) listed: Vec<Listed>,
+}
+
 struct Walk<'a> {
     input: &'a Path,
+    /// Whether all that is there is listed, and not its programs only.
+    lists: bool,
     device: u64,
     queue: Mutex<Queue>,
     changed: Condvar,
 }
 
+/// The programs in a directory.
 pub(super) fn identify(input: &Path, threads: usize) -> Result<Vec<Record>, TreeError> {
+    walk(input, threads, false).map(|found| found.records)
+}
+
+/// All that is in a directory; the records are of what could not be read.
+pub(super) fn list(input: &Path, threads: usize) -> Result<Found, TreeError> {
+    walk(input, threads, true)
+}
+
+fn walk(input: &Path, threads: usize, lists: bool) -> Result<Found, TreeError> {
     let open = |err: Errno| TreeError::Open { path: input.into(), source: err.into() };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(input, flags, Mode::empty()).map_err(open)?;
     let device = rustix::fs::fstat(&root).map_err(open)?.st_dev;
     let top = Work::Directory { parent: Arc::new(root), name: c".".into(), path: Vec::new() };
     let queue = Queue { work: vec![top], busy: 0 };
-    let walk = Walk { input, device, queue: Mutex::new(queue), changed: Condvar::new() };
-    let mut records = Vec::new();
+    let walk = Walk { input, lists, device, queue: Mutex::new(queue), changed: Condvar::new() };
+    let mut found = Found::default();
     std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads.max(1)).map(|_| scope.spawn(|| walk.work())).collect();
-        records = walk.work();
+        found = walk.work();
         for other in others {
             // A thread that panicked is a bug; its panic goes on here.
-            records.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            found.records.extend(other.records);
+            found.listed.extend(other.listed);
         }
     });
-    Ok(records)
+    Ok(found)
 }
 
 /// A thread at work. However it ends, also by a panic, the others must not wait for it.
@@ -103,8 +136,8 @@ impl Walk<'_> {
     }
 
     /// Takes pieces of work until there are none and nobody can add any.
-    fn work(&self) -> Vec<Record> {
-        let mut records = Vec::new();
+    fn work(&self) -> Found {
+        let mut found = Found::default();
         let mut blocks = Blocks::default();
         let mut listing = Vec::with_capacity(1 << 15);
         loop {
@@ -115,7 +148,7 @@ impl Walk<'_> {
                 }
                 if queue.busy == 0 {
                     self.changed.notify_all();
-                    return records;
+                    return found;
                 }
                 queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
             };
@@ -124,11 +157,11 @@ impl Walk<'_> {
             let busy = Busy(self);
             match work {
                 Work::Directory { parent, name, path } => {
-                    self.directory(&parent, &name, path, &mut listing, &mut records);
+                    self.directory(&parent, &name, path, &mut listing, &mut found);
                 }
                 Work::Files { directory, path, names } => {
                     for name in names {
-                        self.file(&directory, &path, &name, &mut blocks, &mut records);
+                        self.file(&directory, &path, &name, &mut blocks, &mut found);
                     }
                 }
             }
@@ -156,16 +189,22 @@ impl Walk<'_> {
         name: &CString,
         path: Vec<u8>,
         listing: &mut Vec<u8>,
-        records: &mut Vec<Record>,
+        found: &mut Found,
     ) {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::openat(parent, name, flags, Mode::empty());
         let directory = match directory {
             Ok(directory) => Arc::new(directory),
-            Err(err) => return records.push(self.error(&path, "the directory cannot be opened", err)),
+            Err(err) => return found.records.push(self.error(&path, "the directory cannot be opened", err)),
         };
         if self.is_pseudo(&directory) {
             return;
+        }
+        if self.lists
+            && let Ok(stat) = rustix::fs::fstat(&directory)
+        {
+            let node = Node::of(&stat, NodeKind::Folder);
+            found.listed.push(Listed { path: path.clone(), node, executable: None });
         }
         let path: Arc<[u8]> = path.into();
         let mut directories = Vec::new();
@@ -181,7 +220,7 @@ impl Walk<'_> {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(err) => {
-                    records.push(self.error(&path, "the directory cannot be read", err));
+                    found.records.push(self.error(&path, "the directory cannot be read", err));
                     break;
                 }
             };
@@ -196,7 +235,7 @@ impl Walk<'_> {
                     Ok(stat) => kind = FileType::from_raw_mode(stat.st_mode),
                     Err(err) => {
                         let path = join(&path, name.to_bytes());
-                        records.push(self.error(&path, "the file cannot be read", err));
+                        found.records.push(self.error(&path, "the file cannot be read", err));
                     }
                 }
             }
@@ -207,6 +246,7 @@ impl Walk<'_> {
                     path: join(&path, name.to_bytes()),
                 }),
                 FileType::RegularFile => names.push(name.to_owned()),
+                _ if self.lists => self.other(&directory, &path, name, found),
                 _ => {}
             }
             if names.len() == PIECE {
@@ -219,6 +259,47 @@ impl Walk<'_> {
         self.add(directories);
     }
 
+    /// Lists what is neither a directory nor a file.
+    fn other(&self, directory: &OwnedFd, path: &[u8], name: &CStr, found: &mut Found) {
+        let path = join(path, name.to_bytes());
+        match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => {
+                let kind = match FileType::from_raw_mode(stat.st_mode) {
+                    FileType::Symlink => rustix::fs::readlinkat(directory, name, Vec::new())
+                        .map(|target| NodeKind::Link(OsString::from_vec(target.into_bytes()).into())),
+                    _ => Ok(NodeKind::Special),
+                };
+                match kind {
+                    Ok(kind) => {
+                        found.listed.push(Listed { path, node: Node::of(&stat, kind), executable: None });
+                    }
+                    Err(err) => found.records.push(self.error(&path, "the link cannot be read", err)),
+                }
+            }
+            Err(err) => found.records.push(self.error(&path, "the file cannot be read", err)),
+        }
+    }
+
+    /// Lists a file, with what it is executed as.
+    fn list(&self, file: &OwnedFd, path: Vec<u8>, first: &[u8], blocks: &mut Blocks, found: &mut Found) {
+        let stat = match rustix::fs::fstat(file) {
+            Ok(stat) => stat,
+            Err(err) => return found.records.push(self.error(&path, "the file cannot be read", err)),
+        };
+        let node = Node::of(&stat, NodeKind::File);
+        let is_begun = first.len() == FIRST || first.len() as u64 == node.size;
+        let executable = if Executable::is_worth_reading(node.mode, first) {
+            let begun = if is_begun { first } else { &[] };
+            match Executable::read(&mut Reader::file_begun(file.as_fd(), node.size, begun, blocks)) {
+                Ok(executable) => Some(executable),
+                Err(err) => return found.records.push(self.error(&path, "the file cannot be read", err)),
+            }
+        } else {
+            None
+        };
+        found.listed.push(Listed { path, node, executable });
+    }
+
     /// Whether a directory is one of the kernel's own that is mounted beneath the input. One that was named
     /// itself is read: whoever names /proc means it.
     fn is_pseudo(&self, directory: &OwnedFd) -> bool {
@@ -227,26 +308,22 @@ impl Walk<'_> {
             && rustix::fs::fstatfs(directory).is_ok_and(|fs| PSEUDO.contains(&fs.f_type.cast_unsigned()))
     }
 
-    fn file(
-        &self,
-        directory: &OwnedFd,
-        path: &[u8],
-        name: &CString,
-        blocks: &mut Blocks,
-        records: &mut Vec<Record>,
-    ) {
+    fn file(&self, directory: &OwnedFd, path: &[u8], name: &CString, blocks: &mut Blocks, found: &mut Found) {
         let path = || join(path, name.to_bytes());
         // NONBLOCK: should a fifo have taken the file's place, opening it must not wait.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
             Ok(file) => file,
-            Err(err) => return records.push(self.error(&path(), "the file cannot be opened", err)),
+            Err(err) => return found.records.push(self.error(&path(), "the file cannot be opened", err)),
         };
         let mut first = [0; FIRST];
         let count = match rustix::io::pread(&file, &mut first, 0) {
             Ok(count) => count,
-            Err(err) => return records.push(self.error(&path(), "the file cannot be read", err)),
+            Err(err) => return found.records.push(self.error(&path(), "the file cannot be read", err)),
         };
+        if self.lists {
+            return self.list(&file, path(), &first[..count], blocks, found);
+        }
         // Most files are no programs, and their first bytes tell.
         if !matches!(
             first.get(..count.min(4)),
@@ -261,14 +338,14 @@ impl Walk<'_> {
         }
         let len = match rustix::fs::fstat(&file) {
             Ok(stat) => u64::try_from(stat.st_size).unwrap_or(0),
-            Err(err) => return records.push(self.error(&path(), "the file cannot be read", err)),
+            Err(err) => return found.records.push(self.error(&path(), "the file cannot be read", err)),
         };
         // A short read of a longer file tells nothing of what follows, so it is not taken for the first block.
         let first = if count == FIRST || count as u64 == len { &first[..count] } else { &[] };
         match content(&mut Reader::file_begun(file.as_fd(), len, first, blocks)) {
-            Ok(Some(content)) => records.push(self.record(&path(), content)),
+            Ok(Some(content)) => found.records.push(self.record(&path(), content)),
             Ok(None) => {}
-            Err(err) => records.push(self.error(&path(), "the file cannot be read", err)),
+            Err(err) => found.records.push(self.error(&path(), "the file cannot be read", err)),
         }
     }
 }

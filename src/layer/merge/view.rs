@@ -6,14 +6,14 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::super::entry::{Kind, Meta};
 use super::super::walk::Walk;
 use super::options::LayerStream;
 use super::tree::{At, Tree};
 use crate::layer::{LayerError, Limits};
-use crate::tree::root::{Executable, HEAD, Node, NodeKind, Root};
+use crate::tree::root::{Executable, FOREIGN_HEAD, HEAD, Listed, Listing, Node, NodeKind, Root};
 use crate::tree::with_reader;
 
 /// A kept file may have so many bytes, and all of them together.
@@ -28,6 +28,8 @@ pub struct LayeredRoot<'a> {
     tree: Tree,
     /// By the number of the entry.
     files: Vec<Facts>,
+    /// The number of each layer's first entry.
+    begins: Vec<u32>,
 }
 
 /// What an entry that is no folder says.
@@ -55,8 +57,10 @@ impl<'a> LayeredRoot<'a> {
         let (mut tree, mut files) = (Tree::new(), Vec::new());
         let mut walk = Walk::new(limits);
         let (mut kept, mut claimed) = (0, 0_u64);
+        let mut begins = Vec::new();
         for layer in &layers {
             tree.begin_layer();
+            begins.push(u32::try_from(files.len()).unwrap_or(u32::MAX));
             let source = layer.open()?;
             walk.layer(source, layer.diff_id(), stop, &mut |walk, meta, content| {
                 // A sparse file of a few bytes can claim any size.
@@ -71,7 +75,7 @@ impl<'a> LayeredRoot<'a> {
                 Ok(())
             })?;
         }
-        Ok(Self { layers, limits, tree, files })
+        Ok(Self { layers, limits, tree, files, begins })
     }
 
     /// What the file at `path` is, and the number of its entry.
@@ -146,13 +150,17 @@ impl Facts {
             facts.content = Some(bytes.into());
             return Ok(facts);
         }
-        let mut head = Vec::with_capacity(HEAD);
-        from.by_ref().take(HEAD as u64).read_to_end(&mut head)?;
+        let mut head = Vec::with_capacity(FOREIGN_HEAD);
+        from.by_ref().take(FOREIGN_HEAD as u64).read_to_end(&mut head)?;
         // What is neither executable nor an ELF file is executed by nobody.
         if head.starts_with(b"\x7fELF") {
             let whole = io::Cursor::new(head).chain(from);
             facts.executable = Some(Box::new(with_reader(whole, Some(size), Executable::read)??));
-        } else if facts.mode & 0o111 != 0 || head.starts_with(b"#!") {
+        } else if Executable::is_worth_reading(facts.mode, &head) {
+            if !Executable::is_foreign(&head) {
+                head.truncate(HEAD);
+            }
+            head.shrink_to_fit();
             facts.executable = Some(Box::new(Executable { head, elf: None }));
         }
         Ok(facts)
@@ -215,5 +223,25 @@ impl Root for LayeredRoot<'_> {
         let names = self.tree.names_in(path.as_os_str().as_bytes());
         let names = names.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         Ok(names.into_iter().map(|name| OsString::from_vec(name.to_vec())).collect())
+    }
+}
+
+impl Listed for LayeredRoot<'_> {
+    fn files(&self, each: &mut dyn FnMut(Listing<'_>)) {
+        let mut file = 0;
+        while let Some(entry) = self.tree.entry(file) {
+            let names = self.tree.names(file);
+            file += 1;
+            let facts = self.files.get(entry as usize).filter(|facts| facts.is_file);
+            let (Some(facts), Some((path, _))) = (facts, names.into_iter().next()) else { continue };
+            each(Listing {
+                path: PathBuf::from("/").join(OsString::from_vec(path)),
+                mode: facts.mode,
+                uid: facts.uid,
+                size: facts.size,
+                layer: Some(self.begins.partition_point(|begin| *begin <= entry).saturating_sub(1)),
+                executable: facts.executable.as_deref(),
+            });
+        }
     }
 }

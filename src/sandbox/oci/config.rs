@@ -60,7 +60,7 @@ pub(super) fn config(plan: &Plan, root: &Path, identity: &Identity, warn: &mut d
     json!({
         "ociVersion": VERSION,
         "process": {
-            "terminal": false,
+            "terminal": plan.terminal.is_some(),
             "user": {"uid": identity.uid, "gid": identity.gid, "additionalGids": identity.groups},
             "args": plan.process.args.iter().map(|arg| text(arg)).collect::<Vec<_>>(),
             "env": env,
@@ -71,7 +71,7 @@ pub(super) fn config(plan: &Plan, root: &Path, identity: &Identity, warn: &mut d
             "rlimits": rlimits,
             "noNewPrivileges": confine.no_new_privileges,
         },
-        "root": {"path": text(root.as_os_str()), "readonly": false},
+        "root": {"path": text(root.as_os_str()), "readonly": plan.root.is_read_only},
         "hostname": plan.hostname,
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},

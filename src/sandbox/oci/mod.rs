@@ -21,7 +21,7 @@ use rustix::mount::MountFlags;
 
 use super::confine::User;
 use super::plan::{Failure, Plan, Process, Step};
-use super::{mounts, program};
+use super::{mounts, program, terminal};
 
 pub(super) use verdict::failure;
 
@@ -65,7 +65,12 @@ pub(super) fn mount_proc() -> Result<(), Failure> {
 }
 
 /// Becomes the runtime, over the root file system that is complete but for its `/proc`. Returns only where that fails.
-pub(super) fn run(runtime: &OsStr, plan: &Plan, warn: &mut dyn FnMut(String)) -> Result<Infallible, Failure> {
+pub(super) fn run(
+    runtime: &OsStr,
+    plan: &Plan,
+    terminal: Option<&terminal::Pair>,
+    warn: &mut dyn FnMut(String),
+) -> Result<Infallible, Failure> {
     let folder = Path::new(&plan.folder);
     let root = folder.join("root");
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -99,6 +104,8 @@ pub(super) fn run(runtime: &OsStr, plan: &Plan, warn: &mut dyn FnMut(String)) ->
         .collect();
     let process = Process { args, env: Vec::new(), cwd: "/".into(), user: User::default() };
     let env = [("PATH".into(), program::PATH.into())];
+    terminal::enter(terminal).map_err(Step::Terminal.on("the session"))?;
+    terminal::keep_streams_only().map_err(Step::Prepare.io("the runtime's descriptors"))?;
     let Failure { errno, .. } = program::execute_as_is(&process, &env);
     Err(Failure { step: Step::Runtime, subject: runtime.to_string_lossy().into_owned(), errno })
 }

@@ -7,6 +7,7 @@
 
 mod cache;
 mod loader;
+mod memo;
 mod search;
 
 use std::collections::VecDeque;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use loader::Loader;
+pub use memo::Memo;
 
 use super::root::{Root, resolve};
 use crate::elf::Identity;
@@ -91,11 +93,26 @@ pub fn closure(
     library_path: Option<&str>,
     cwd: &Path,
 ) -> Closure {
+    let interpreter = identity.interpreter.as_deref();
+    closure_by(&Memo::new(root), program, identity, interpreter, library_path, cwd)
+}
+
+/// The same for one of many objects of a root file system, loaded by `interpreter`: a library names none itself.
+#[must_use]
+pub fn closure_by(
+    memo: &Memo<'_>,
+    program: &Path,
+    identity: &Arc<Identity>,
+    interpreter: Option<&str>,
+    library_path: Option<&str>,
+    cwd: &Path,
+) -> Closure {
+    let root = memo.root();
     let mut closure = Closure::default();
-    let Some(interpreter) = &identity.interpreter else { return closure };
+    let Some(interpreter) = interpreter else { return closure };
     let Ok(found) = resolve(root, cwd, Path::new(interpreter)) else { return closure };
-    let Some(loader) = Loader::read(root, interpreter, &found.path) else { return closure };
-    let mut search = search::Search::new(root, &loader, library_path, cwd, identity);
+    let Some(loader) = memo.loader(interpreter, &found.path) else { return closure };
+    let mut search = search::Search::new(memo, &loader, library_path, cwd, identity);
     search.loaded(interpreter, found.path.clone());
     if let Ok(file) = root.executable(&found.path)
         && let Some(Ok(own)) = file.elf
@@ -136,7 +153,7 @@ pub fn closure(
     if loader.checks_versions() {
         closure.lacks.extend(versions(&objects, &search));
     }
-    closure.loader = Some(loader);
+    closure.loader = Some(Loader::clone(&loader));
     closure
 }
 

@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Reason;
 use super::cache;
-use super::loader::{Loader, LoaderKind, split};
+use super::loader::{Loader, LoaderKind};
+use super::memo::{Candidate, Memo};
 use crate::elf::Identity;
-use crate::tree::root::{Root, resolve};
 
 /// How much of musl's file of folders is read, in bytes.
-const MOST_PATHS: u64 = 1 << 16;
+pub(super) const MOST_PATHS: u64 = 1 << 16;
 
 /// Something that is loaded: the program or a library.
 #[derive(Debug)]
@@ -26,41 +27,32 @@ pub(super) struct Object {
 /// The search for one program's libraries.
 #[derive(Debug)]
 pub(super) struct Search<'a> {
-    root: &'a dyn Root,
+    memo: &'a Memo<'a>,
     loader: &'a Loader,
     library_path: Vec<PathBuf>,
     cwd: &'a Path,
     program: &'a Identity,
     /// What names are loaded, and where it really is; `None` where it was not found.
     names: HashMap<String, Option<PathBuf>>,
-    cache: Option<Vec<(String, PathBuf)>>,
-    /// The loader's last folders: its own, or those of musl's file.
-    last: Vec<PathBuf>,
+    /// The loader's last folders.
+    last: Rc<[PathBuf]>,
 }
 
 impl<'a> Search<'a> {
     pub(super) fn new(
-        root: &'a dyn Root,
+        memo: &'a Memo<'a>,
         loader: &'a Loader,
         library_path: Option<&str>,
         cwd: &'a Path,
         program: &'a Identity,
     ) -> Self {
-        let (cache, last) = match &loader.kind {
-            LoaderKind::Glibc => (cache::read(root, program.endianness), loader.folders.clone()),
-            LoaderKind::Musl(file) => {
-                let named = resolve(root, Path::new("/"), file).ok();
-                let text = named.and_then(|found| root.read(&found.path, MOST_PATHS).ok());
-                let named = text.map(|text| split(&String::from_utf8_lossy(&text)));
-                (None, named.unwrap_or_else(|| loader.folders.clone()))
-            }
-        };
+        let last = memo.last(loader);
         let separators: &[char] = if loader.kind == LoaderKind::Glibc { &[':', ';'] } else { &[':', '\n'] };
         // An empty part is the working directory.
         let library_path = library_path.filter(|list| !list.is_empty()).map_or_else(Vec::new, |list| {
             list.split(separators).map(|part| if part.is_empty() { "." } else { part }.into()).collect()
         });
-        Self { root, loader, library_path, cwd, program, names: HashMap::new(), cache, last }
+        Self { memo, loader, library_path, cwd, program, names: HashMap::new(), last }
     }
 
     pub(super) fn loaded(&mut self, name: &str, path: PathBuf) {
@@ -111,14 +103,14 @@ impl<'a> Search<'a> {
         let lists = self.lists(by, objects);
         let (before, after) = match self.loader.kind {
             LoaderKind::Glibc => (lists, Vec::new()),
-            LoaderKind::Musl(_) => (lists, self.last.clone()),
+            LoaderKind::Musl(_) => (lists, self.last.to_vec()),
         };
         if let Some(found) = look(before).or_else(|| look(after)) {
             return found.map(Some);
         }
         if self.loader.kind == LoaderKind::Glibc {
-            let cached = self.cache.iter().flatten().filter(|(known, _)| known == name);
-            for (_, path) in cached {
+            let cache = self.memo.cache(self.program.endianness);
+            for path in cache.iter().filter_map(|cache| cache.get(name)).flatten() {
                 if let Some(found) = try_path(path) {
                     return found.map(Some);
                 }
@@ -135,7 +127,7 @@ impl<'a> Search<'a> {
                 return found.map(Some);
             }
             // Not what the loader does, but what its user may believe it does.
-            for folder in cache::configured(self.root) {
+            for folder in cache::configured(self.memo.root()) {
                 let path = folder.join(name);
                 if let Some(Ok(_)) = self.candidate(&path, by, &mut None) {
                     return Err(Reason::NotInCache { path });
@@ -213,31 +205,24 @@ impl<'a> Search<'a> {
         by: usize,
         foreign: &mut Option<PathBuf>,
     ) -> Option<Result<Object, Reason>> {
-        let found = resolve(self.root, self.cwd, path).ok().filter(|found| found.node.is_file())?;
-        let damaged = |problem: String| Some(Err(Reason::Damaged { path: found.path.clone(), problem }));
-        let file = match self.root.executable(&found.path) {
-            Ok(file) => file,
-            Err(err) => return damaged(format!("it cannot be read: {err}")),
-        };
-        let identity = match file.elf {
-            Some(Ok(identity)) => identity,
-            Some(Err(problem)) => return damaged(problem),
-            None if found.node.size == 0 => return damaged("it is empty".into()),
-            None => return damaged("it is no ELF file".into()),
+        let (path, identity) = match self.memo.candidate(self.cwd, path) {
+            Candidate::None => return None,
+            Candidate::Damaged { path, problem } => return Some(Err(Reason::Damaged { path, problem })),
+            Candidate::Elf { path, identity } => (path, identity),
         };
         let is_same = identity.machine_id == self.program.machine_id
             && identity.class == self.program.class
             && identity.endianness == self.program.endianness;
         if !is_same {
-            let first = foreign.get_or_insert_with(|| found.path.clone()).clone();
+            let first = foreign.get_or_insert(path).clone();
             // musl takes the first of the name, and fails if it does not fit.
             let is_final = matches!(self.loader.kind, LoaderKind::Musl(_));
             return is_final.then_some(Err(Reason::Foreign { path: first }));
         }
         if !identity.is_loadable {
             let problem = identity.problems.first().cloned().unwrap_or_else(|| "it is cut short".into());
-            return damaged(problem);
+            return Some(Err(Reason::Damaged { path, problem }));
         }
-        Some(Ok(Object { path: found.path, identity, parent: Some(by) }))
+        Some(Ok(Object { path, identity, parent: Some(by) }))
     }
 }

@@ -63,13 +63,7 @@ impl Root for Folder {
             }
             _ => NodeKind::Special,
         };
-        Ok(Some(Node {
-            kind,
-            mode: stat.st_mode & 0o7777,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            size: u64::try_from(stat.st_size).unwrap_or(0),
-        }))
+        Ok(Some(Node::of(&stat, kind)))
     }
 
     fn executable(&self, path: &Path) -> io::Result<Executable> {

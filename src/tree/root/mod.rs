@@ -6,9 +6,11 @@
 
 mod folder;
 mod resolve;
+mod scanned;
 
 pub use folder::Folder;
 pub use resolve::{Found, Lost, resolve};
+pub use scanned::Scanned;
 
 use std::ffi::OsString;
 use std::fmt::Debug;
@@ -51,6 +53,17 @@ pub enum NodeKind {
 }
 
 impl Node {
+    /// From what the kernel says of it.
+    pub(super) fn of(stat: &rustix::fs::Stat, kind: NodeKind) -> Self {
+        Self {
+            kind,
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+        }
+    }
+
     /// Whether it is a regular file.
     #[must_use]
     pub fn is_file(&self) -> bool {
@@ -73,22 +86,72 @@ impl Node {
 /// What a regular file holds, as far as it says how it is executed.
 #[derive(Debug, Clone)]
 pub struct Executable {
-    /// Its first bytes, [`HEAD`] of them where it has as many.
+    /// Its first bytes, [`HEAD`] of them where it has as many; some more of a file for another system.
     pub head: Vec<u8>,
     /// What it says of itself if it begins as an ELF file; the message says why it cannot be read.
     pub elf: Option<Result<Arc<Identity>, String>>,
 }
 
+/// How many of the first bytes are kept of a file for another system, to tell which.
+pub(crate) const FOREIGN_HEAD: usize = 1024;
+
 impl Executable {
+    /// Whether a file with that mode, which begins so, is one that is executed or loaded by anybody.
+    pub(crate) fn is_worth_reading(mode: u32, first: &[u8]) -> bool {
+        mode & 0o111 != 0
+            || first.starts_with(b"\x7fELF")
+            || first.starts_with(b"#!")
+            || Self::is_foreign(first)
+    }
+
+    /// Whether a file that begins so may be for another system: DOS's mark, or one of Mach-O's.
+    pub(crate) fn is_foreign(first: &[u8]) -> bool {
+        first.starts_with(b"MZ")
+            || matches!(
+                first.get(..4),
+                Some(
+                    [0xfe, 0xed, 0xfa, 0xce | 0xcf]
+                        | [0xce | 0xcf, 0xfa, 0xed, 0xfe]
+                        | [0xca, 0xfe, 0xba, 0xbe | 0xbf]
+                )
+            )
+    }
+
     /// Reads what `file` begins with.
     pub(crate) fn read(file: &mut Reader<'_>) -> io::Result<Self> {
-        let head = file.head(HEAD)?;
+        let mut head = file.head(HEAD)?;
+        if Self::is_foreign(&head) {
+            head = file.head(FOREIGN_HEAD)?;
+        }
         let elf = head.starts_with(b"\x7fELF").then(|| match Identity::read(file) {
             Ok(identity) => Ok(Arc::new(identity)),
             Err(err) => Err(err.to_string()),
         });
         Ok(Self { head, elf })
     }
+}
+
+/// A file of a root file system, as it is listed.
+#[derive(Debug)]
+pub struct Listing<'a> {
+    /// Its path; one of them, where it has several names.
+    pub path: PathBuf,
+    /// The permission bits.
+    pub mode: u32,
+    /// The owner.
+    pub uid: u32,
+    /// Bytes.
+    pub size: u64,
+    /// The layer that it is from, counted from 0, where there are layers.
+    pub layer: Option<usize>,
+    /// How it is executed, if it may be executed or is an ELF file, a script or a file for another system.
+    pub executable: Option<&'a Executable>,
+}
+
+/// A root file system all of whose files are known.
+pub trait Listed: Root {
+    /// Calls `each` with every regular file, in no order.
+    fn files(&self, each: &mut dyn FnMut(Listing<'_>));
 }
 
 /// A root file system.

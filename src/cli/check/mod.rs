@@ -1,0 +1,135 @@
+//! `polyarch check`: whether images and programs run where they are meant to.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+
+use anyhow::Context as _;
+
+use super::dirs;
+use super::exit::ExitStatus;
+use super::format::{self, Format};
+use super::printer::Printer;
+use super::registry::RegistryArgs;
+use crate::check::{Check, Options, Report, Severity, Which};
+use crate::image::ImageRef;
+use crate::target::{Catalogue, Platform, Target};
+
+mod text;
+
+/// Fail when an image or a program will not run where it is meant to
+///
+/// Index, config and every binary are held against each other and against the target: machine, ISA level, float ABI,
+/// loaders, libraries and their symbol versions, scripts, entry point. Without `--target` an image's own claim is held.
+/// Rules are listed in docs/check.md.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status: 0 nothing of severity error was found; 1 something was; 2 an input could not be checked"
+)]
+pub(super) struct Args {
+    /// Images (a name of the store, `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE`, `docker-archive:FILE`), root file
+    /// systems in folders or archives, programs, or folders of them
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<OsString>,
+
+    /// What it is meant for: a target's name, a file of your own, or `all` to be told which targets it fits (may be repeated,
+    /// or separated by commas)
+    #[arg(short, long, value_name = "TARGET", value_delimiter = ',')]
+    target: Vec<String>,
+
+    /// What else it has to satisfy
+    #[arg(long, value_enum)]
+    profile: Option<Profile>,
+
+    /// Of an index, the image for this platform [default: this machine's, or the only one]
+    #[arg(long, value_name = "PLATFORM", conflicts_with = "all_platforms")]
+    platform: Option<Platform>,
+
+    /// Of an index, every image, each against its own claim
+    #[arg(long)]
+    all_platforms: bool,
+
+    /// Take folders and plain archives for root file systems, whatever is in them
+    #[arg(long)]
+    root: bool,
+
+    /// All programs have to be static
+    #[arg(long = "static")]
+    all_static: bool,
+
+    /// The programs will run under qemu-user: hold also what that cannot do
+    #[arg(long)]
+    emulated: bool,
+
+    /// The oldest kernel that it has to run on, such as 5.10 [default: the target's, where it is known]
+    #[arg(long, value_name = "VERSION", value_parser = kernel)]
+    kernel: Option<String>,
+
+    /// How much room the unpacked image has, in MiB
+    #[arg(long, value_name = "MIB")]
+    flash: Option<u32>,
+
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Profile {
+    /// MikroTik RouterOS's `/container`: the archive's layout, a command, the flash's size
+    #[value(name = "routeros")]
+    RouterOs,
+}
+
+fn kernel(text: &str) -> Result<String, String> {
+    let is_version = text.split('.').count() >= 2 && text.split('.').all(|part| part.parse::<u32>().is_ok());
+    if is_version { Ok(text.into()) } else { Err("it is written MAJOR.MINOR[.PATCH], such as `5.10`".into()) }
+}
+
+impl Args {
+    pub(super) fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
+        let report = self.collect(printer)?;
+        let mut out = printer.stdout();
+        match self.format {
+            Format::Text => text::print(&mut out, &report),
+            Format::Json => format::json(&mut out, &report),
+        }
+        .and_then(|()| out.flush())
+        .context("writing to standard output")?;
+        Ok(if report.fails(Severity::Error) { ExitStatus::Found } else { ExitStatus::Success })
+    }
+
+    /// Everything that is found, before anybody decides what of it counts.
+    fn collect(&self, printer: Printer) -> anyhow::Result<Report> {
+        let catalogue = Catalogue::builtin();
+        let targets: Vec<Target> =
+            self.target.iter().map(|name| catalogue.resolve(name)).collect::<Result<_, _>>()?;
+        let is_routeros = self.profile == Some(Profile::RouterOs);
+        let references: Vec<ImageRef> =
+            self.inputs.iter().filter_map(|input| ImageRef::find(&input.to_string_lossy()).ok()).collect();
+        let access =
+            if references.is_empty() { dirs::access() } else { self.registry.access(&references)? };
+        let check = Check {
+            targets: &targets,
+            which: match &self.platform {
+                _ if self.all_platforms => Which::All,
+                Some(platform) => Which::Best(platform.clone()),
+                None => Which::Best(Platform::host()),
+            },
+            as_root: self.root,
+            options: Options {
+                routeros: is_routeros,
+                base: false,
+                all_static: self.all_static,
+                emulated: self.emulated,
+                kernel: self.kernel.clone(),
+                flash: self.flash.map(|mib| u64::from(mib) << 20),
+            },
+            access: &access,
+            progress: &printer,
+        };
+        Ok(check.run(&self.inputs)?)
+    }
+}
