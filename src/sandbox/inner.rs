@@ -65,7 +65,7 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Init, Failure> {
     }
     if let Some(runtime) = &plan.runtime {
         let terminal = match (&plan.terminal, &handoff.link) {
-            (Some(pty), Some(link)) => Some(terminal::make_outside(&root, pty, link)?),
+            (Some(pty), Some(link)) => Some(terminal::make_outside(pty, link)?),
             _ => None,
         };
         handoff.link = None;

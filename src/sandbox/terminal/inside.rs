@@ -39,9 +39,9 @@ pub(in super::super) fn make(pty: &Pty, link: &Link) -> Result<Pair, Failure> {
     Ok(pair)
 }
 
-/// The same for a runtime, beneath the container's `root` from outside: it makes the program's own terminal, and this is the one that it is at.
-pub(in super::super) fn make_outside(root: &Path, pty: &Pty, link: &Link) -> Result<Pair, Failure> {
-    let pair = open(&root.join(PTMX.trim_start_matches('/')), pty)?;
+/// The same for a runtime, among the machine's own terminals: this is the one that the runtime is at, and it makes the program's.
+pub(in super::super) fn make_outside(pty: &Pty, link: &Link) -> Result<Pair, Failure> {
+    let pair = open(Path::new("/dev/ptmx"), pty)?;
     hand_out(&pair, link)?;
     Ok(pair)
 }
