@@ -19,10 +19,12 @@ mod ids;
 mod init;
 mod inner;
 mod lifeline;
+mod limits;
 mod link;
 mod mounts;
 mod namespaces;
 mod network;
+mod oci;
 mod outer;
 mod place;
 mod plan;
@@ -50,9 +52,11 @@ pub use confine::{
 pub use error::SandboxError;
 pub use exec::{Exec, ExecError, Registration};
 pub use folder::Folder;
-pub use handlers::Handlers;
+pub use handlers::{Handlers, Tuning};
 pub use ids::{Extent, Grants, Ids, Range, Shortage};
+pub use limits::{Amount, Limits};
 pub use network::{Mode, Network, Port, Protocol};
+pub use oci::find_runtime;
 pub use plan::{Emulator, Handler, Process};
 pub use process::Overrides;
 pub use root::{Pruned, Root, Snapshot, Snapshots, Told, has_long_positions, platform_of};
@@ -81,6 +85,10 @@ pub fn enter(args: &[OsString]) -> Option<ExitCode> {
     }
     if role == network::LAUNCH {
         return Some(ExitCode::from(network::launch(args.get(2..).unwrap_or_default())));
+    }
+    if role == limits::WATCH {
+        limits::run_watch(args.get(2..).unwrap_or_default());
+        return Some(ExitCode::SUCCESS);
     }
     let part: fn(&mut handoff::Handoff) -> Result<u8, plan::Failure> = match role.to_str()? {
         handoff::OUTER => outer::run,

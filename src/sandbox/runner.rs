@@ -9,12 +9,13 @@ use std::sync::Arc;
 use rustix::process::Pid;
 
 use super::handoff::{self, Handoff, OUTER};
+use super::limits::{Group, Watch};
 use super::link::Link;
 use super::network::{self, Network, Pasta};
 use super::plan::{Message, Plan, Process};
 use super::signals::Role;
 use super::terminal::{Streams, Terminal};
-use super::{Confine, Emulation, Folder, Handlers, Ids, Root, SandboxError, Signals, Volume, userns};
+use super::{Confine, Emulation, Folder, Handlers, Ids, Limits, Root, SandboxError, Signals, Volume, userns};
 use crate::progress::Progress;
 
 /// One container.
@@ -30,6 +31,10 @@ pub struct Container {
     pub volumes: Vec<Volume>,
     /// What its program may do, and sees.
     pub confine: Confine,
+    /// How much it may use.
+    pub limits: Limits,
+    /// The OCI runtime that runs it, in place of the built-in runner.
+    pub runtime: Option<PathBuf>,
     /// Its name of itself.
     pub hostname: String,
     /// What it is called in lists of processes.
@@ -64,6 +69,12 @@ impl Container {
             None => Ok(()),
         };
         interrupted()?;
+        let (group, missing) =
+            if self.limits.is_none() { Default::default() } else { Group::make(&self.limits) };
+        for reason in missing {
+            progress.warn(&format!("a limit is not kept: {reason}"));
+        }
+        let watch = if group.folders.is_empty() { None } else { Some(Watch::start(&group).map_err(start)?) };
         let mut streams = Streams::new(self.terminal)?;
         let files = self.network.files(self.folder.path(), &self.hostname).map_err(start)?;
         // What is mounted by the caller counts.
@@ -76,6 +87,8 @@ impl Container {
             process: self.process.clone(),
             volumes: files.chain(self.volumes.iter().cloned()).collect(),
             confine: self.confine.clone(),
+            cgroups: group.folders.iter().map(|path| path.clone().into_os_string()).collect(),
+            runtime: self.runtime.as_ref().map(|path| path.clone().into_os_string()),
             handlers: self.handlers.list.clone(),
             handlers_needed: self.handlers.needed,
             emulated: self.handlers.emulated,
@@ -147,6 +160,7 @@ impl Container {
         }
         let status = child.wait().map_err(start)?;
         drop((ours, pasta));
+        drop(watch);
         streams.finish();
         signals.show_on(None);
         if let Some(reason) = failure {
