@@ -195,6 +195,20 @@ pub enum SandboxError {
         /// As the caller or the image says.
         user: String,
     },
+    /// An OCI runtime could not start the container.
+    #[error("the runtime `{runtime}` could not start the container{said}")]
+    Runtime {
+        /// Its path.
+        runtime: String,
+        /// What it said, behind a colon.
+        said: String,
+    },
+    /// There is no such runtime.
+    #[error("the OCI runtime `{name}` was not found")]
+    NoRuntime {
+        /// As given.
+        name: String,
+    },
     /// A volume cannot be mounted.
     #[error("mounting {volume} in the container")]
     Volume {
@@ -247,6 +261,13 @@ impl SandboxError {
             Self::Interpreter { .. } => "`polyarch inspect` of the program shows what it needs".into(),
             Self::NoTerminal => "leave out `-t` where input comes from a pipe or a file".into(),
             Self::NoProgram => "give one after the image, as in `polyarch run IMAGE PROGRAM`".into(),
+            Self::Runtime { .. } => {
+                "without `--runtime` the built-in runner runs it; `polyarch doctor` tells what this machine grants".into()
+            }
+            Self::NoRuntime { .. } => {
+                "give its path, or install one, such as Debian's packages `runc` or `crun`; none is needed without `--runtime`"
+                    .into()
+            }
             Self::UserName { .. } | Self::GroupName { .. } => {
                 "give a number, or a name that the image has, with `--user`".into()
             }
@@ -323,6 +344,16 @@ impl From<Failure> for SandboxError {
             Step::Trace => return Self::Trace { source },
             Step::MountPoint => return Self::MountPoint { path: subject, source },
             Step::Start => return Self::Start { source },
+            Step::Runtime if errno == 0 => {
+                let (runtime, said) = subject.split_once(": ").unwrap_or((&subject, ""));
+                return Self::Runtime { runtime: runtime.into(), said: format!(": {said}") };
+            }
+            Step::Runtime => return Self::Runtime { runtime: subject, said: format!(": {source}") },
+            Step::RuntimeWay => {
+                let said =
+                    ": foreign programs run by tracing here, which is the built-in runner's own".into();
+                return Self::Runtime { runtime: subject, said };
+            }
             Step::Volume => return Self::Volume { volume: subject, source },
             Step::UserName => return Self::UserName { user: subject },
             Step::GroupName => return Self::GroupName { group: subject },
@@ -341,6 +372,7 @@ impl From<Failure> for SandboxError {
             Step::Terminal => "making the terminal",
             Step::Identity | Step::Limit => "setting",
             Step::Seccomp => "installing",
+            Step::Cgroup => "entering",
             Step::WorkingDirectory => "entering the working directory",
             Step::Handoff => "reading",
         };

@@ -3,18 +3,25 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountFlags;
 
 use super::plan::{Emulator, Failure, Handler, Step};
-use super::{mounts, trace};
+use super::{mounts, trace, volumes};
 use crate::stub::{HostPrograms, Launch};
 
-/// The interpreter that executes a handler's emulator with its options, as binfmt_misc calls it.
-pub(super) fn interpreter(handler: &Handler) -> PathBuf {
-    Path::new(trace::FOLDER).join(format!("{}.run", handler.guest))
+/// The interpreter that executes a handler's emulator with its options, as binfmt_misc calls it, in the container that is seen at `root`.
+pub(super) fn interpreter(root: &Path, handler: &Handler) -> PathBuf {
+    own_folder(root).join(format!("{}.run", handler.guest))
+}
+
+/// The folder of the emulators in the container that is seen at `root`. It is on file systems of ours alone.
+fn own_folder(root: &Path) -> PathBuf {
+    root.join(trace::FOLDER.trim_start_matches('/'))
 }
 
 /// Places the host's emulators in the container that `root` becomes: all of them where it is traced.
@@ -23,7 +30,7 @@ pub(super) fn from_host(root: &Path, handlers: &[Handler], is_traced: bool) -> R
     if placed().next().is_none() {
         return Ok(());
     }
-    let folder = root.join(trace::FOLDER.trim_start_matches('/'));
+    let folder = own_folder(root);
     make(&folder)?;
     // Programs are executed from it, which they are not from `/dev`.
     let (flags, options) = (MountFlags::NOSUID | MountFlags::NODEV, c"mode=755,size=1m,nr_inodes=16k");
@@ -37,24 +44,38 @@ pub(super) fn from_host(root: &Path, handlers: &[Handler], is_traced: bool) -> R
     Ok(())
 }
 
-/// Places the container's own, when its root is this process's, and the programs that execute them.
-pub(super) fn from_container(handlers: &[Handler], is_traced: bool) -> Result<(), Failure> {
+/// Places the container's own, which is seen at `root`, and the programs that execute them.
+pub(super) fn from_container(root: &Path, handlers: &[Handler], is_traced: bool) -> Result<(), Failure> {
+    let folder = own_folder(root);
     for handler in handlers.iter().filter(|handler| is_traced || handler.is_placed()) {
         if let Emulator::Inside(path) = &handler.emulator {
-            place(handler, Path::new(path), Path::new(trace::FOLDER))?;
+            let (emulator, _open) = resolved(root, Path::new(path))?;
+            place(handler, &emulator, &folder)?;
         }
         if !handler.is_placed() {
             continue;
         }
         let emulator = format!("{}/{}", trace::FOLDER, trace::file_name(handler));
-        write(handler, &interpreter(handler), &Launch::interpreter(&emulator, &handler.flags))?;
+        write(handler, &interpreter(root, handler), &Launch::interpreter(&emulator, &handler.flags))?;
         if let Some(path) = &handler.replaces {
-            let program = Path::new(trace::FOLDER).join(format!("{}.command", handler.guest));
+            let program = folder.join(format!("{}.command", handler.guest));
             write(handler, &program, &Launch::command(&emulator, &handler.flags))?;
-            rustix::mount::mount_bind(&program, Path::new(path)).map_err(Step::Emulator.on(path))?;
+            let (target, _open) = resolved(root, Path::new(path))?;
+            rustix::mount::mount_bind(&program, &target).map_err(Step::Emulator.on(path))?;
         }
     }
     Ok(())
+}
+
+/// Where this process finds the container's file `path`, whatever links lie on the way; with what keeps it there.
+fn resolved(root: &Path, path: &Path) -> Result<(PathBuf, Option<OwnedFd>), Failure> {
+    if root == Path::new("/") {
+        return Ok((path.into(), None));
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(root, flags, Mode::empty()).map_err(Step::Mount.on(root))?;
+    let open = volumes::open_in(&folder, path, OFlags::PATH).map_err(Step::Emulator.on(path))?;
+    Ok((PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd())), Some(open)))
 }
 
 /// Makes a folder that every user of the container can pass.

@@ -77,6 +77,10 @@ pub(super) struct Plan {
     pub(super) process: Process,
     pub(super) volumes: Vec<Volume>,
     pub(super) confine: Confine,
+    /// Folders of the cgroups that the container is to be in.
+    pub(super) cgroups: Vec<OsString>,
+    /// The OCI runtime that runs it, in place of the built-in runner.
+    pub(super) runtime: Option<OsString>,
     pub(super) handlers: Vec<Handler>,
     /// Whether the container cannot do without its handlers.
     pub(super) handlers_needed: bool,
@@ -136,6 +140,9 @@ pub(super) enum Step {
     Emulator,
     Volume,
     Limit,
+    Cgroup,
+    Runtime,
+    RuntimeWay,
     Seccomp,
     Identity,
     Terminal,
