@@ -49,8 +49,9 @@ struct Cli {
 enum Command {
     Inspect(inspect::Args),
     Check(check::Args),
-    Bundle(bundle::Args),
-    Run(run::Args),
+    // Boxed, since they have many more options than the others.
+    Bundle(Box<bundle::Args>),
+    Run(Box<run::Args>),
     Copy(copy::Args),
     Image(image::Args),
     Index(index::Args),

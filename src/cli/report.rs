@@ -10,7 +10,7 @@ use super::printer::{ERROR, HINT, line};
 use super::table::shown;
 use crate::binfmt::{BinfmtError, ExportError, RuleError};
 use crate::bundle::BundleError;
-use crate::check::{CheckError, UnknownRule, UnknownSeverity};
+use crate::check::{CheckError, PolicyError, UnknownRule, UnknownSeverity};
 use crate::debian::DebianError;
 use crate::elf::ElfError;
 use crate::emulator::EmulatorError;
@@ -96,7 +96,8 @@ pub(super) fn hint(message: &str) {
     line(format_args!("{HINT}hint{HINT:#}: {message}"));
 }
 
-fn is_broken_pipe(err: &(dyn Error + 'static)) -> bool {
+/// Whether whoever read what we wrote has gone.
+pub(super) fn is_broken_pipe(err: &(dyn Error + 'static)) -> bool {
     err.downcast_ref::<io::Error>().is_some_and(|err| err.kind() == io::ErrorKind::BrokenPipe)
 }
 
@@ -126,6 +127,7 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
         ImageError,
         LayerError,
         PlatformError,
+        PolicyError,
         ReferenceError,
         RegistryError,
         RuleError,

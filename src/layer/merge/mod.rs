@@ -4,12 +4,14 @@
 //! copies the content of those. Nothing but names is kept in memory, and nothing is written to the disk, so that
 //! any user may do it, owners and device nodes included.
 
+mod changes;
 mod options;
 mod tree;
 mod ustar;
 mod view;
 mod writer;
 
+pub use changes::{Changes, LayeredFile, Swap};
 pub use options::{Ids, LayerStream, MergeOptions, TarFormat, Times, Unfit};
 pub use view::LayeredRoot;
 
@@ -73,6 +75,7 @@ pub fn merge<W: Write>(
     if entry != plan.entries {
         return Err(LayerError::Changed);
     }
+    writer.rest()?;
     let (out, digest, size) = writer.finish()?;
     drop(out);
     Ok(Written { diff_id: digest, plain_size: size, digest, size, compression: Compression::None })

@@ -23,24 +23,26 @@ const KEPT_ALL: u64 = 64 << 20;
 /// The root file system that an image's layers make.
 #[derive(Debug)]
 pub struct LayeredRoot<'a> {
-    layers: Vec<LayerStream<'a>>,
-    limits: Limits,
-    tree: Tree,
+    pub(super) layers: Vec<LayerStream<'a>>,
+    pub(super) limits: Limits,
+    pub(super) tree: Tree,
     /// By the number of the entry.
-    files: Vec<Facts>,
+    pub(super) files: Vec<Facts>,
     /// The number of each layer's first entry.
     begins: Vec<u32>,
 }
 
 /// What an entry that is no folder says.
 #[derive(Debug)]
-struct Facts {
-    is_file: bool,
-    mode: u32,
+pub(super) struct Facts {
+    pub(super) is_file: bool,
+    pub(super) mode: u32,
     uid: u32,
     gid: u32,
     size: u64,
-    executable: Option<Box<Executable>>,
+    /// Whether who executes it gets capabilities.
+    pub(super) has_capabilities: bool,
+    pub(super) executable: Option<Box<Executable>>,
     content: Option<Box<[u8]>>,
 }
 
@@ -79,7 +81,7 @@ impl<'a> LayeredRoot<'a> {
     }
 
     /// What the file at `path` is, and the number of its entry.
-    fn file(&self, path: &Path) -> io::Result<(u32, &Facts)> {
+    pub(super) fn file(&self, path: &Path) -> io::Result<(u32, &Facts)> {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         match self.tree.at(path.as_os_str().as_bytes()) {
             Some(At::File(entry)) => {
@@ -130,6 +132,7 @@ impl Facts {
             uid: meta.uid,
             gid: meta.gid,
             size: meta.size,
+            has_capabilities: meta.attributes.iter().any(|(name, _)| name == b"security.capability"),
             executable: None,
             content: None,
         };
