@@ -58,7 +58,7 @@ const SHELL: &[(&str, &str)] = &[
         "perl -e 'use strict; my @s = map { $_ * $_ } 1 .. 4; print \"@s\\n\"; exec $^X, \"-e\", \"print qq(again\\\\n)\"'",
         "1 4 9 16\nagain\n",
     ),
-    ("find /etc -name passwd -type f | xargs grep -c '^root:'", "1\n"),
+    ("find /etc -maxdepth 1 -name passwd -type f | xargs grep -c '^root:'", "1\n"),
     ("exit 3", ""),
 ];
 
