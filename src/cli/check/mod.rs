@@ -14,6 +14,7 @@ use super::dirs;
 use super::exit::ExitStatus;
 use super::printer::Printer;
 use super::registry::RegistryArgs;
+use super::report::is_broken_pipe;
 use crate::check::{Check, Options, Report, Which};
 use crate::image::ImageRef;
 use crate::target::{Catalogue, Platform, Target};
@@ -109,7 +110,11 @@ impl Args {
         let decided = self.policy.decide(printer)?;
         let mut report = self.collect(&decided, printer)?;
         decided.settle(&mut report)?;
-        self.output.write(&report, &decided, printer)?;
+        match self.output.write(&report, &decided, printer) {
+            // Whoever reads only the beginning, as `head`, takes nothing away from the verdict.
+            Err(err) if err.chain().any(is_broken_pipe) => {}
+            written => written?,
+        }
         Ok(if report.fails(decided.fail_on) { ExitStatus::Found } else { ExitStatus::Success })
     }
 
