@@ -74,10 +74,10 @@ fn every_program_gets_a_stub_and_nothing_else_does() {
         bytes.len() < 4096 && bytes.starts_with(b"\x7fELF\x02\x01")
     };
     let programs = [
-        ("bin/static", "bin/.static.guest"),
-        ("bin/hard", "bin/.static.guest"),
-        ("usr/lib/deep/far", "usr/lib/deep/.static.guest"),
-        ("usr/lib/deep/near", "usr/lib/deep/.static.guest"),
+        ("bin/static", "bin/.hard.guest"),
+        ("bin/hard", "bin/.hard.guest"),
+        ("usr/lib/deep/far", "usr/lib/deep/.hard.guest"),
+        ("usr/lib/deep/near", "usr/lib/deep/.hard.guest"),
         ("usr/bin/pie", "usr/bin/.pie.guest1"),
         ("usr/bin/plain", "usr/bin/.plain.guest"),
         ("usr/bin/setuid", "usr/bin/.setuid.guest"),
@@ -105,7 +105,7 @@ fn every_program_gets_a_stub_and_nothing_else_does() {
     assert_eq!(inode("bin/static"), inode("bin/hard"));
     assert_eq!(inode("usr/lib/deep/far"), inode("usr/lib/deep/near"));
     assert_ne!(inode("bin/static"), inode("usr/lib/deep/far"));
-    assert_eq!(inode("bin/.static.guest"), inode("usr/lib/deep/.static.guest"));
+    assert_eq!(inode("bin/.hard.guest"), inode("usr/lib/deep/.hard.guest"));
     let bits = |name: &str| fs::metadata(root.path(name)).unwrap().mode() & 0o7777;
     assert_eq!((bits("usr/bin/setuid"), bits("usr/bin/.setuid.guest")), (0o4755, 0o755));
     assert_eq!((bits("usr/bin/plain"), bits("usr/bin/.plain.guest")), (0o711, 0o755));
