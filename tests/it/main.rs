@@ -10,6 +10,8 @@ mod binfmt_exec;
 mod build_steps;
 mod bundle;
 mod bundle_programs;
+mod bundle_routeros;
+mod bundle_whole;
 mod check_ci;
 mod check_output;
 mod check_report;
