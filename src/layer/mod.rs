@@ -27,7 +27,7 @@ pub use compression::{Compression, decompressed};
 pub use digest::{Digest, DigestReader, DigestWriter, ParseDigestError};
 pub use error::LayerError;
 pub use folder::FolderWriter;
-pub use merge::{Ids, LayerStream, LayeredRoot, MergeOptions, TarFormat, Times, Unfit, merge};
+pub use merge::{Ids, LayerMemory, LayerStream, LayeredRoot, MergeOptions, TarFormat, Times, Unfit, merge};
 pub use metadata::Owners;
 pub use unpack::{Limits, Skipped, Unpacker};
 pub use write::{Content, LayerFile, LayerWriter, Written};

@@ -8,6 +8,7 @@ mod archives;
 mod binfmt;
 mod binfmt_exec;
 mod bundle;
+mod check;
 mod check_report;
 mod check_table;
 mod compress;

@@ -10,10 +10,13 @@ use super::exit::ExitStatus;
 use super::format::{self, Format};
 use super::printer::Printer;
 use super::registry::RegistryArgs;
+use super::report::Told;
 use crate::check::{Check, Options, Report, Severity, Which};
 use crate::image::ImageRef;
 use crate::target::{Catalogue, Platform, Target};
 
+mod fits;
+mod keep;
 mod text;
 
 /// Fail when an image or a program will not run where it is meant to
@@ -73,6 +76,9 @@ pub(super) struct Args {
     format: Format,
 
     #[command(flatten)]
+    keep: keep::KeepArgs,
+
+    #[command(flatten)]
     registry: RegistryArgs,
 }
 
@@ -83,6 +89,9 @@ enum Profile {
     RouterOs,
 }
 
+/// What `--target` is given to be told of all targets.
+const ALL: &str = "all";
+
 fn kernel(text: &str) -> Result<String, String> {
     let is_version = text.split('.').count() >= 2 && text.split('.').all(|part| part.parse::<u32>().is_ok());
     if is_version { Ok(text.into()) } else { Err("it is written MAJOR.MINOR[.PATCH], such as `5.10`".into()) }
@@ -91,6 +100,9 @@ fn kernel(text: &str) -> Result<String, String> {
 impl Args {
     pub(super) fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
         let report = self.collect(printer)?;
+        if !report.fits.is_empty() {
+            return fits::write(&report, self.format, printer);
+        }
         let mut out = printer.stdout();
         match self.format {
             Format::Text => text::print(&mut out, &report),
@@ -104,15 +116,26 @@ impl Args {
     /// Everything that is found, before anybody decides what of it counts.
     fn collect(&self, printer: Printer) -> anyhow::Result<Report> {
         let catalogue = Catalogue::builtin();
-        let targets: Vec<Target> =
-            self.target.iter().map(|name| catalogue.resolve(name)).collect::<Result<_, _>>()?;
+        let fits = self.target.iter().any(|name| name == ALL);
+        if fits && self.target.len() > 1 {
+            let message = "`--target all` stands alone: it tells of every target";
+            return Err(Told::new(message, "leave the others out, or `all`").into());
+        }
+        let targets: Vec<Target> = if fits {
+            catalogue.targets().to_vec()
+        } else {
+            self.target.iter().map(|name| catalogue.resolve(name)).collect::<Result<_, _>>()?
+        };
         let is_routeros = self.profile == Some(Profile::RouterOs);
         let references: Vec<ImageRef> =
             self.inputs.iter().filter_map(|input| ImageRef::find(&input.to_string_lossy()).ok()).collect();
         let access =
             if references.is_empty() { dirs::access() } else { self.registry.access(&references)? };
+        let memory = self.keep.memory();
         let check = Check {
             targets: &targets,
+            fits,
+            memory: memory.as_ref(),
             which: match &self.platform {
                 _ if self.all_platforms => Which::All,
                 Some(platform) => Which::Best(platform.clone()),
@@ -130,6 +153,8 @@ impl Args {
             access: &access,
             progress: &printer,
         };
-        Ok(check.run(&self.inputs)?)
+        let has_targets = !targets.is_empty() && !fits;
+        let inputs = self.keep.inputs(&self.inputs, &check.which, has_targets, &access, printer)?;
+        Ok(check.run(&inputs)?)
     }
 }

@@ -4,12 +4,14 @@
 //! copies the content of those. Nothing but names is kept in memory, and nothing is written to the disk, so that
 //! any user may do it, owners and device nodes included.
 
+mod memory;
 mod options;
 mod tree;
 mod ustar;
 mod view;
 mod writer;
 
+pub use memory::LayerMemory;
 pub use options::{Ids, LayerStream, MergeOptions, TarFormat, Times, Unfit};
 pub use view::LayeredRoot;
 
