@@ -23,6 +23,7 @@
 //! | [`progress`] | how long work reports to whoever started it |
 
 pub mod binfmt;
+pub mod build;
 pub mod bundle;
 pub mod check;
 pub mod cli;

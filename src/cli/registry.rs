@@ -65,6 +65,11 @@ impl RegistryArgs {
         Ok(dirs::access().with_registries(self.options(hosts.len())?))
     }
 
+    /// How one image is reached of which it is not known in which registry it is.
+    pub(super) fn pulling(&self) -> anyhow::Result<Access> {
+        Ok(dirs::access().with_registries(self.options(1)?))
+    }
+
     fn options(&self, hosts: usize) -> anyhow::Result<Options> {
         let given = match &self.creds {
             None => None,

@@ -30,11 +30,11 @@ pub struct ContainerfileError {
 }
 
 impl ContainerfileError {
-    pub(super) fn new(at: Position, message: impl Into<String>) -> Self {
+    pub(crate) fn new(at: Position, message: impl Into<String>) -> Self {
         Self { at, message: message.into(), hint: None }
     }
 
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::explain::Foreign;
 use crate::binfmt::{self, Status};
 use crate::emulator::{self, Emulator, EmulatorError, Options};
-use crate::sandbox::Folder;
 use crate::sandbox::probe::{Capabilities, Trial, Wanted, probe};
+use crate::sandbox::{self, Folder};
 use crate::target::{Catalogue, Guest, Platform, Target};
 
 /// Where things are, and for whom.
@@ -58,7 +57,7 @@ impl Machine {
         if fully {
             match Scratch::new(&machine.places.cache) {
                 Ok(made) => {
-                    machine.long_positions = long_positions(made.folder.path()).ok();
+                    machine.long_positions = sandbox::has_long_positions(made.folder.path()).ok();
                     wanted.overlay = Some(made.folder.root());
                     scratch = Some(made);
                 }
@@ -207,21 +206,4 @@ impl std::fmt::Debug for Scratch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Scratch").field("folder", &self.folder).field("above", &self.above.0).finish()
     }
-}
-
-/// Whether the file system gives positions in `folder`, which is not empty, that need more than 32 bits: hashes of names. C
-/// libraries of 32-bit guests that read folders without large-file calls fail on them, for their emulator has 64 bits.
-fn long_positions(folder: &Path) -> io::Result<bool> {
-    use rustix::fs::{Mode, OFlags, RawDir};
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(folder, flags, Mode::empty())?;
-    let mut buffer = Vec::with_capacity(1 << 13);
-    let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
-    let mut is_long = false;
-    while let Some(entry) = entries.next() {
-        // The end of a folder is all ones to some file systems, which libraries know.
-        let position = entry?.next_entry_cookie();
-        is_long |= position > u64::from(u32::MAX) && position < i64::MAX as u64;
-    }
-    Ok(is_long)
 }

@@ -80,6 +80,17 @@ pub(super) fn given(
     described(guest, host, path, Source::Given, cache)
 }
 
+/// The first of this machine's own programs that can serve, if only its path is wanted: version and digest, which
+/// [`find`] gives too, take much longer.
+#[must_use]
+pub fn own(guest: &Guest, search: &[PathBuf]) -> Option<PathBuf> {
+    let host = host_target(&Platform::host()).ok()?;
+    let candidates = candidates(guest, search).into_iter();
+    candidates
+        .filter_map(|candidate| candidate.canonicalize().ok())
+        .find(|path| matches!(probe::check(path, &host.elf), Ok(Ok(()))))
+}
+
 /// The first of the host's own programs that can serve. Those that cannot are told in `rejected`.
 pub(super) fn on_host(
     guest: &Guest,

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::{EmulatorError, PinFault, Unfit};
 pub use fetch::{FetchOptions, fetch, fetch_each, served};
-pub use find::{Options, SEARCH, find};
+pub use find::{Options, SEARCH, find, own};
 pub use list::{Available, Cached, OnHost, Pair, Refused, hosts, list};
 pub use pins::{Pin, Pins};
 pub use prune::{Pruned, Reason, prune};

@@ -22,6 +22,8 @@ use super::{Digest, DigestWriter, LayerError};
 pub struct FolderWriter {
     /// The latest time of a file, in seconds since 1970.
     latest: u64,
+    /// Whether the folder is an overlay's uppermost part, in which some files stand for what is gone.
+    overlay: bool,
 }
 
 /// The files of one folder that are yet to be written, the last first.
@@ -31,7 +33,15 @@ impl FolderWriter {
     /// A writer that gives no file a time later than `latest`, in seconds since 1970.
     #[must_use]
     pub fn new(latest: u64) -> Self {
-        Self { latest }
+        Self { latest, overlay: false }
+    }
+
+    /// The same for the part of an overlay that takes what is written: what was removed becomes OCI's whiteouts.
+    ///
+    /// Source: Linux, `Documentation/filesystems/overlayfs.rst`, "whiteouts and opaque directories", with `userxattr`.
+    #[must_use]
+    pub fn of_overlay(self) -> Self {
+        Self { overlay: true, ..self }
     }
 
     /// Writes what is in `folder` to `out`. Gives the digest of the stream.
@@ -73,6 +83,9 @@ impl FolderWriter {
         let meta = fs::symlink_metadata(path)?;
         let kind = meta.file_type();
         let mut header = self.header(&meta);
+        if self.overlay && kind.is_char_device() && meta.rdev() == 0 {
+            return self.whiteout(builder, &super::whiteout::for_name(name));
+        }
         let kind = if kind.is_dir() {
             EntryType::Directory
         } else if kind.is_symlink() {
@@ -101,6 +114,23 @@ impl FolderWriter {
         };
         attributes(builder, path, name, &header)?;
         header.set_entry_type(kind);
+        builder.append_data(&mut header, name, io::empty())?;
+        if self.overlay && meta.is_dir() && is_opaque(path)? {
+            return self.whiteout(builder, &name.join(super::whiteout::OPAQUE));
+        }
+        Ok(())
+    }
+
+    /// Writes the empty file `name`, which says that something is gone.
+    fn whiteout<W: Write>(self, builder: &mut tar::Builder<W>, name: &Path) -> io::Result<()> {
+        let mut header = Header::new_gnu();
+        header.set_mode(0o644);
+        // That something is gone has no time of its own.
+        header.set_mtime(0);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(0);
+        header.set_entry_type(EntryType::Regular);
         builder.append_data(&mut header, name, io::empty())
     }
 
@@ -162,6 +192,19 @@ fn attributes<W: Write>(
     header.set_size(records.len() as u64);
     header.set_cksum();
     builder.append(&header, records.as_slice())
+}
+
+/// Whether nothing of what lies under the folder at `path` is to be seen.
+fn is_opaque(path: &Path) -> io::Result<bool> {
+    for name in ["user.overlay.opaque", "trusted.overlay.opaque"] {
+        let mut value = [0; 4];
+        match rustix::fs::lgetxattr(path, name, &mut value[..]) {
+            Ok(count) => return Ok(value.get(..count) == Some(b"y")),
+            Err(Errno::NODATA | Errno::NOTSUP | Errno::RANGE) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(false)
 }
 
 /// Whether an attribute means on another machine what it means here.

@@ -2,7 +2,9 @@
 //!
 //! Source: OCI image specification, "Whiteouts". They may come before or after what their own layer makes.
 
+use std::ffi::OsString;
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
@@ -35,6 +37,16 @@ impl<'a> Whiteout<'a> {
             name => Self::Name(name),
         }))
     }
+}
+
+/// The name that says that nothing of lower layers is left in its folder.
+pub(super) const OPAQUE: &str = ".wh..wh..opq";
+
+/// The whiteout of `path`.
+pub(super) fn for_name(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".wh.");
+    name.push(path.file_name().unwrap_or_default());
+    path.with_file_name(name)
 }
 
 /// Removes from `folder`, which the layer calls `path`, all that the current layer did not make.

@@ -97,6 +97,19 @@ pub enum SandboxError {
         #[source]
         source: io::Error,
     },
+    /// The host's handlers do not serve a guest of the container.
+    #[error("the host has no handler that runs {guests} in a container")]
+    HostHandlers {
+        /// The guests.
+        guests: String,
+    },
+    /// The container's processes cannot be traced.
+    #[error("foreign programs cannot run: tracing the container is not permitted")]
+    Trace {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The image has a file or link where a file system is to be mounted.
     #[error("the image's `{path}` is no folder")]
     MountPoint {
@@ -143,6 +156,9 @@ pub enum SandboxError {
         /// As the caller or the image says.
         user: String,
     },
+    /// The program is to have a terminal, and its input is to come from what is none.
+    #[error("the input device is not a TTY, and `-t` with `-i` needs one")]
+    NoTerminal,
     /// A group is not in the container's `/etc/group`.
     #[error("there is no group `{group}` in the container's `/etc/group`")]
     GroupName {
@@ -187,16 +203,22 @@ impl SandboxError {
                     .into()
             }
             Self::Ids { .. } => user_namespace_hint(),
+            Self::IdsRefused { .. } => {
+                "mend it, or `polyarch image prune`: an image is then unpacked anew, with root as its only user".into()
+            }
             Self::Unpack { hint, .. } => return hint.clone(),
             Self::Inside { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => user_namespace_hint(),
-            Self::Handlers { .. } => "Linux 6.7 or newer has it; a program put into an image by `polyarch bundle` runs \
-                 without, through the emulator in the image"
+            Self::Handlers { .. } => "Linux 6.7 or newer has it; `--emulation trace` does without".into(),
+            Self::HostHandlers { .. } => "a handler serves containers if it is enabled and has the flag `F`; the other ways, \
+                 `private` and `trace`, need none"
                 .into(),
+            Self::Trace { .. } => trace_hint(),
             Self::NotFound { .. } => {
                 "give a program as an argument after the image, or another with `--entrypoint`".into()
             }
             Self::NotExecutable { source, .. } => cannot_execute_hint(source),
             Self::Interpreter { .. } => "`polyarch inspect` of the program shows what it needs".into(),
+            Self::NoTerminal => "leave out `-t` where input comes from a pipe or a file".into(),
             Self::NoProgram => "give one after the image, as in `polyarch run IMAGE PROGRAM`".into(),
             Self::UserName { .. } | Self::GroupName { .. } => {
                 "give a number, or a name that the image has, with `--user`".into()
@@ -220,6 +242,16 @@ impl SandboxError {
             }
             _ => return None,
         })
+    }
+}
+
+/// Looks for what stands in the way of tracing.
+fn trace_hint() -> String {
+    let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+    if scope.trim() == "3" {
+        "`kernel.yama.ptrace_scope` is 3, which no program can undo before the machine starts anew".into()
+    } else {
+        "inside another container, start that one with `--cap-add SYS_PTRACE --security-opt seccomp=unconfined`".into()
     }
 }
 
@@ -259,6 +291,8 @@ impl From<Failure> for SandboxError {
         let step = match step {
             Step::UserNamespace => return Self::UserNamespace { source },
             Step::Handlers => return Self::Handlers { source },
+            Step::HostHandlers => return Self::HostHandlers { guests: subject },
+            Step::Trace => return Self::Trace { source },
             Step::MountPoint => return Self::MountPoint { path: subject, source },
             Step::Start => return Self::Start { source },
             Step::Volume => return Self::Volume { volume: subject, source },
@@ -276,6 +310,7 @@ impl From<Failure> for SandboxError {
             Step::Remove => "removing",
             Step::Register => REGISTER,
             Step::Emulator => "opening the emulator",
+            Step::Terminal => "making the terminal",
             Step::Identity | Step::Limit => "setting",
             Step::Seccomp => "installing",
             Step::WorkingDirectory => "entering the working directory",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Emulator, Handler};
 use crate::emulator::{self, EmulatorError, Options};
-use crate::image::{Image, labels};
+use crate::image::{ImageConfiguration, labels};
 use crate::target::{Catalogue, Guest, Platform};
 
 /// The longest path of an emulator that the kernel registers, in bytes.
@@ -22,20 +22,24 @@ pub struct Handlers {
 }
 
 impl Handlers {
-    /// What `image` needs on this machine: an emulator for its platform where that is foreign, and a bundle's own
-    /// for the program that it carries. `options.given` replaces them all.
+    /// What an image with this config and platform needs on this machine: an emulator for the platform where that is foreign, and a
+    /// bundle's own for the program that it carries. `options.given` replaces both. All other guests that the machine has an
+    /// emulator for are served besides.
     ///
     /// # Errors
     /// [`EmulatorError`] where an emulator for the image's platform is not to be had.
-    pub fn of(image: &Image, options: &Options<'_>) -> Result<Self, EmulatorError> {
+    pub fn of(
+        config: &ImageConfiguration,
+        platform: &Platform,
+        options: &Options<'_>,
+    ) -> Result<Self, EmulatorError> {
         let host = Platform::host();
         let catalogue = Catalogue::builtin();
         // A handler for a guest that the host runs itself would catch the host's own programs.
         let own = catalogue.target(&host.to_string()).ok();
         let native = |guest: &Guest| own.is_some_and(|own| own.runs_natively(&guest.name));
         let mut handlers = Self::default();
-        let labels =
-            image.config().config().as_ref().and_then(|config| config.labels().clone()).unwrap_or_default();
+        let labels = config.config().as_ref().and_then(|config| config.labels().clone()).unwrap_or_default();
 
         if let Some(guest) = labels.get(labels::GUEST).and_then(|name| known(catalogue, name))
             && !native(guest)
@@ -49,10 +53,9 @@ impl Handlers {
             handlers.list.push(handler(guest, emulator));
             handlers.emulated = true;
         }
-        let platform = image.platform();
         let target = catalogue.target(&platform.to_string()).ok();
         let guest = target.and_then(|target| known(catalogue, &target.qemu.guest));
-        if platform != host
+        if *platform != host
             && let Some(guest) = guest.filter(|guest| !native(guest))
             && !handlers.list.iter().any(|handler| handler.guest == guest.name)
         {
@@ -60,6 +63,15 @@ impl Handlers {
             handlers.list.push(handler(guest, Emulator::Host(found.path.into())));
             handlers.needed = true;
             handlers.emulated = true;
+        }
+        // A container may hold programs for more machines than one.
+        for guest in catalogue.guests().iter().filter(|guest| !native(guest)) {
+            if !handlers.list.iter().any(|handler| handler.guest == guest.name)
+                && let Some(path) = emulator::own(guest, options.search)
+            {
+                let handler = handler(guest, Emulator::Host(path.into()));
+                handlers.list.push(Handler { spare: true, ..handler });
+            }
         }
         Ok(handlers)
     }
@@ -75,6 +87,8 @@ pub(super) fn handler(guest: &Guest, emulator: Emulator) -> Handler {
         magic: guest.binfmt.magic.clone(),
         mask: guest.binfmt.mask.clone(),
         emulator,
+        flags: Vec::new(),
+        spare: false,
     }
 }
 

@@ -14,6 +14,7 @@ use rustix::io::FdFlags;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::link::Link;
 use super::plan::Message;
 
 /// First argument of the process that makes the namespaces.
@@ -29,6 +30,8 @@ pub(super) struct Handoff {
     pub(super) messages: Option<PipeWriter>,
     /// Closed at the other end when the process that gave it has died.
     pub(super) lifeline: OwnedFd,
+    /// A line to the supervisor, where they have more to say to each other.
+    pub(super) link: Option<Link>,
 }
 
 impl Handoff {
@@ -38,16 +41,22 @@ impl Handoff {
             File::from(rustix::fs::memfd_create("polyarch-plan", rustix::fs::MemfdFlags::CLOEXEC)?);
         serde_json::to_writer(&mut file, plan)?;
         let (reader, writer) = io::pipe()?;
-        Ok((Self { plan: file, messages: Some(writer), lifeline }, reader))
+        Ok((Self { plan: file, messages: Some(writer), lifeline, link: None }, reader))
     }
 
     /// Takes what the process before this one gave, by the numbers in `args`.
     pub(super) fn take(args: &[OsString]) -> Option<Self> {
-        let [plan, messages, lifeline] = args else { return None };
+        let [plan, messages, lifeline, link @ ..] = args else { return None };
+        let link = match link {
+            [] => None,
+            [link] => Some(adopt(link)?.into()),
+            _ => return None,
+        };
         Some(Self {
             plan: adopt(plan)?.into(),
             messages: Some(adopt(messages)?.into()),
             lifeline: adopt(lifeline)?,
+            link,
         })
     }
 
@@ -62,13 +71,15 @@ impl Handoff {
     /// The same handoff with another lifeline.
     pub(super) fn pass_on(&self, lifeline: OwnedFd) -> io::Result<Self> {
         let messages = self.messages.as_ref().map(PipeWriter::try_clone).transpose()?;
-        Ok(Self { plan: self.plan.try_clone()?, messages, lifeline })
+        let link = self.link.as_ref().map(|link| link.as_fd().try_clone_to_owned().map(Link::from));
+        Ok(Self { plan: self.plan.try_clone()?, messages, lifeline, link: link.transpose()? })
     }
 
     /// Has `command` inherit it all, and puts the numbers on its command line.
     pub(super) fn give(&self, command: &mut Command) -> io::Result<()> {
         let messages = self.messages.as_ref().map_or_else(|| self.plan.as_fd(), AsFd::as_fd);
-        for fd in [self.plan.as_fd(), messages, self.lifeline.as_fd()] {
+        let link = self.link.as_ref().map(AsFd::as_fd);
+        for fd in [self.plan.as_fd(), messages, self.lifeline.as_fd()].into_iter().chain(link) {
             rustix::io::fcntl_setfd(fd, FdFlags::empty())?;
             command.arg(fd.as_raw_fd().to_string());
         }

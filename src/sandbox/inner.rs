@@ -1,6 +1,5 @@
 //! The container's first process, before it becomes the container's program.
 
-use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -12,18 +11,22 @@ use rustix::mount::MountFlags;
 use rustix::thread::UnshareFlags;
 
 use super::handoff::Handoff;
+use super::init::{self, Init, Part};
 use super::namespaces::unshare;
 use super::plan::{Emulator, Failure, Handler, Message, Plan, Step};
-use super::{confine, lifeline, mounts, program, root};
+use super::way::Way;
+use super::{confine, lifeline, mounts, place, program, root, terminal, trace};
 use crate::binfmt::{self, Flags, Rule};
 use crate::target::Magic;
 
 const BINFMT_MISC: &str = "/proc/sys/fs/binfmt_misc";
 
-/// Makes the container's inside and becomes its program. Returns only where that fails.
-pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
+/// Makes the container's inside and becomes its program. Returns where that fails, and where this process is to go on as the first one
+/// beside the program.
+pub(super) fn run(handoff: &mut Handoff) -> Result<Init, Failure> {
     let plan: Plan = handoff.plan().map_err(Step::Handoff.io("the plan"))?;
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the container"))?;
+    let way = Way::hear(&handoff.lifeline).map_err(Step::Start.io("the container"))?;
     // Its own mounts: a new root for one process of a mount namespace is one for all, and the outer process
     // must go on seeing the host's `/proc`.
     unshare(UnshareFlags::NEWNS).map_err(Step::Namespaces.on("mount"))?;
@@ -34,8 +37,16 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
     let mut notes = Vec::new();
     let folder = Path::new(&plan.folder);
     root::mount(&plan.root, folder, &mut notes)?;
-    mounts::enter(&folder.join("root"), &plan.volumes, &plan.confine, &mut notes)?;
-    register(&plan, &emulators, &mut notes)?;
+    let root = folder.join("root");
+    mounts::enter(&root, &plan.volumes, &plan.confine, &mut notes, || match way {
+        Way::Trace => place::from_host(&root, &plan.handlers),
+        _ => Ok(()),
+    })?;
+    match way {
+        Way::Private => register(&plan, &emulators)?,
+        Way::Trace => place::from_container(&plan.handlers)?,
+        Way::Host | Way::None => {}
+    }
     drop(emulators);
     for text in notes {
         handoff.tell(&Message::Note { text });
@@ -46,12 +57,33 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
         }
     }
 
-    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-    let identity = plan.process.user.resolve(root.map_err(Step::Mount.on("/"))?)?;
+    // What is mounted and made for the program is there; now the place where it is.
+    let terminal = match (&plan.terminal, &handoff.link) {
+        (Some(pty), Some(link)) => Some(terminal::make(pty, link)?),
+        _ => None,
+    };
+    handoff.link = None;
+    let slash = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let identity = plan.process.user.resolve(slash.map_err(Step::Mount.on("/"))?)?;
     enter_cwd(&plan.process.cwd)?;
+    root::seal(&plan.root)?;
+    terminal::give_to(&identity, terminal.as_ref());
+    if way == Way::Trace {
+        // Before the container's own filter, which may let no other be added.
+        trace::install().map_err(Step::Trace.on("the container"))?;
+    }
     confine::become_user(&identity, &plan.confine)?;
     // Becoming another user has cleared it.
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the container"))?;
+    if plan.init
+        && let Part::Init(init) = init::divide().map_err(Step::Start.on("the program's process"))?
+    {
+        // Only the program's process speaks from here on.
+        handoff.messages = None;
+        return Ok(init);
+    }
+    terminal::enter(terminal.as_ref()).map_err(Step::Terminal.on("the session"))?;
+    terminal::keep_streams_only().map_err(Step::Prepare.io("the program's descriptors"))?;
     Err(program::execute(&plan.process, &identity.home))
 }
 
@@ -67,21 +99,13 @@ fn open(handler: &Handler) -> Result<Option<OwnedFd>, Failure> {
 }
 
 /// Gives the container handlers of its own, which it can use and not change.
-fn register(plan: &Plan, emulators: &[Option<OwnedFd>], notes: &mut Vec<String>) -> Result<(), Failure> {
+fn register(plan: &Plan, emulators: &[Option<OwnedFd>]) -> Result<(), Failure> {
     if plan.handlers.is_empty() {
         return Ok(());
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    if let Err(errno) = rustix::mount::mount("binfmt_misc", BINFMT_MISC, "binfmt_misc", flags, None) {
-        if plan.handlers_needed {
-            return Err(Step::Handlers.on(BINFMT_MISC)(errno));
-        }
-        notes.push(format!(
-            "foreign programs that the container's program starts will not run: no private binfmt_misc ({})",
-            std::io::Error::from(errno)
-        ));
-        return Ok(());
-    }
+    rustix::mount::mount("binfmt_misc", BINFMT_MISC, "binfmt_misc", flags, None)
+        .map_err(Step::Handlers.on(BINFMT_MISC))?;
     for (handler, emulator) in plan.handlers.iter().zip(emulators) {
         let interpreter = match (emulator, &handler.emulator) {
             (Some(fd), _) => PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())),

@@ -2,12 +2,12 @@
 //!
 //! Three processes make a run. The supervisor (the caller) prepares the root file system and starts
 //! this program anew as the outer process; that one makes the namespaces and starts it anew once more as
-//! the container's first process, which mounts what a container has, registers the container's
-//! emulators in a binfmt_misc of its own, gives up its rights and becomes the container's program. Each
+//! the container's first process, which mounts what a container has, sees to it that foreign programs reach
+//! their emulators ([`Emulation`]), gives up its rights and becomes the container's program. Each
 //! dies with the one before it.
 //!
 //! The namespaces are user, mount, pid, ipc, uts and cgroup; the network is the host's. The caller is root inside, and its
-//! subordinate ids are the other users; see [`Ids`]. There is no seccomp filter and no cgroup limit yet.
+//! subordinate ids are the other users; see [`Ids`]. There is no seccomp filter but the tracer's, and no cgroup limit yet.
 
 mod confine;
 mod error;
@@ -16,11 +16,14 @@ mod folder;
 mod handlers;
 mod handoff;
 mod ids;
+mod init;
 mod inner;
 mod lifeline;
+mod link;
 mod mounts;
 mod namespaces;
 mod outer;
+mod place;
 mod plan;
 pub mod probe;
 mod process;
@@ -30,8 +33,11 @@ mod root;
 mod runner;
 mod signals;
 pub mod size;
+mod terminal;
+mod trace;
 mod userns;
 mod volumes;
+mod way;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -47,10 +53,12 @@ pub use handlers::Handlers;
 pub use ids::{Extent, Grants, Ids, Range, Shortage};
 pub use plan::{Emulator, Handler, Process};
 pub use process::Overrides;
-pub use root::{Pruned, Root, Snapshot, Snapshots, Told};
+pub use root::{Pruned, Root, Snapshot, Snapshots, Told, has_long_positions, platform_of};
 pub use runner::Container;
 pub use signals::Signals;
+pub use terminal::Terminal;
 pub use volumes::{Beneath, Source, Volume, VolumeError};
+pub use way::Emulation;
 
 /// Search path of a container whose image sets none.
 pub const DEFAULT_PATH: &str = program::PATH;
@@ -71,7 +79,7 @@ pub fn enter(args: &[OsString]) -> Option<ExitCode> {
     }
     let part: fn(&mut handoff::Handoff) -> Result<u8, plan::Failure> = match role.to_str()? {
         handoff::OUTER => outer::run,
-        handoff::INNER => |handoff| match inner::run(handoff)? {},
+        handoff::INNER => |handoff| inner::run(handoff).map(init::Init::run),
         root::WORKER => root::run_worker,
         exec::OUTER => exec::run_outer,
         exec::INNER => |handoff| match exec::run_inner(handoff)? {},

@@ -15,12 +15,13 @@ use super::volumes::{self, Volume};
 pub(super) const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
 /// Makes `root` the file system of this process, with everything mounted. `notes` gets what could not be had
-/// and is no reason to fail.
+/// and is no reason to fail; `place` is done when the container's `/dev` is there and the host's files still are.
 pub(super) fn enter(
     root: &Path,
     volumes: &[Volume],
     confine: &Confine,
     notes: &mut Vec<String>,
+    place: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     rustix::mount::mount_bind_recursive(root, root).map_err(Step::Mount.on(root))?;
     remount_bind(root, MountFlags::NODEV).map_err(Step::Mount.on(root))?;
@@ -33,6 +34,7 @@ pub(super) fn enter(
     }
     confine::mount_dev(&mount_point(root, "dev")?, confine)?;
     confine::mount_devices(root, &confine.devices)?;
+    place()?;
     volumes::mount_all(root, volumes)?;
 
     rustix::process::chdir(root).map_err(Step::Mount.on(root))?;

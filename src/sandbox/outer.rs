@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 use std::{fs, io};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use rustix::thread::UnshareFlags;
@@ -18,7 +19,8 @@ use rustix::thread::UnshareFlags;
 use super::handoff::{Handoff, INNER};
 use super::namespaces::unshare;
 use super::plan::{Failure, Message, Plan, Step};
-use super::{lifeline, procfs, root, signals, userns};
+use super::way::{self, Way};
+use super::{lifeline, procfs, root, signals, terminal, trace, userns};
 
 /// How often a container whose first process is emulated is looked at; see [`procfs::deadly_wait`].
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -28,8 +30,8 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     let plan: Plan = handoff.plan().map_err(Step::Handoff.io("the plan"))?;
     // A terminal's signals reach this process too. It takes no notice; the supervisor decides. Handlers,
     // unlike ignoring, do not pass on to the program.
-    for signal in signals::FORWARDED {
-        let _ = signal_hook::flag::register(*signal, Arc::new(AtomicBool::new(false)));
+    for signal in signals::caught() {
+        let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
     }
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the sandbox"))?;
 
@@ -51,13 +53,35 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
         .map_err(Step::Mount.on("private mounts"))?;
     let exe = read_only_self(Path::new(&plan.folder))?;
     let (theirs, ours) = io::pipe().map_err(Step::Start.io("the container"))?;
-    let child = start(handoff, &exe, theirs.into()).map_err(Step::Start.io("the container"))?;
+    let choice = way::choose(&plan)?;
+    let mut child = start(handoff, &exe, theirs.into()).map_err(Step::Start.io("the container"))?;
+    let mut way = choice.way;
+    if way == Way::Trace
+        && let Err(failure) = trace(&child)
+    {
+        if plan.handlers_needed || plan.emulation.is_some() {
+            // It would wait for its way.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(failure);
+        }
+        way = Way::None;
+    }
+    handoff.tell(&Message::Note { text: choice.reason(way) });
+    let mut ours = ours;
+    way.tell(&mut ours).map_err(Step::Start.io("the container"))?;
     handoff.tell(&Message::Started { pid: child.id().cast_signed() });
     // From here on only the container's process speaks, and its program's start closes the pipe.
     handoff.messages = None;
-    let status = wait(child, plan.emulated).map_err(Step::Start.io("the container"));
+    handoff.link = None;
+    terminal::leave_streams();
+    let status = match way {
+        Way::Trace => wait_traced(&child, &plan),
+        _ => wait(child, plan.emulated && !plan.init),
+    };
+    let status = status.map_err(Step::Start.io("the container"));
     drop(ours);
-    root::clear(Path::new(&plan.folder));
+    root::clear(&plan.root, Path::new(&plan.folder));
     status
 }
 
@@ -92,6 +116,21 @@ fn start(handoff: &Handoff, exe: &Path, lifeline: OwnedFd) -> io::Result<Child> 
     let inner = handoff.pass_on(lifeline)?;
     inner.give(&mut command)?;
     command.spawn()
+}
+
+fn trace(child: &Child) -> Result<(), Failure> {
+    let pid = Pid::from_raw(child.id().cast_signed()).ok_or(Errno::SRCH);
+    pid.and_then(trace::seize).map_err(Step::Trace.on("the container"))
+}
+
+/// Traces the container to its end and gives the status of its first process as a shell would.
+fn wait_traced(child: &Child, plan: &Plan) -> io::Result<u8> {
+    let pid = Pid::from_raw(child.id().cast_signed()).ok_or(Errno::SRCH)?;
+    let code = match trace::follow(pid, &plan.handlers, plan.emulated && !plan.init)? {
+        trace::End::Exited(code) => code,
+        trace::End::Killed(signal) => 128 + signal,
+    };
+    Ok(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
 /// Waits for the container's first process and gives its status as a shell would.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::Emulation;
 use super::confine::{Confine, User};
 use super::volumes::Volume;
 
@@ -32,6 +33,10 @@ pub struct Handler {
     pub mask: Vec<u8>,
     /// The emulator.
     pub emulator: Emulator,
+    /// What the emulator is given before all else, such as `-cpu` and a model.
+    pub flags: Vec<OsString>,
+    /// Whether the container's own programs do without it: it is there for others that may be put in.
+    pub spare: bool,
 }
 
 /// Where an emulator's file is.
@@ -68,6 +73,12 @@ pub(super) struct Plan {
     pub(super) handlers_needed: bool,
     /// Whether the first program runs through an emulator.
     pub(super) emulated: bool,
+    /// The way that the caller wants; the best of those that can be had if none.
+    pub(super) emulation: Option<Emulation>,
+    /// Whether this program stays as the container's first process.
+    pub(super) init: bool,
+    /// The program's terminal, where it has one of its own.
+    pub(super) terminal: Option<super::terminal::Pty>,
 }
 
 /// What the processes inside tell the supervisor, one JSON value a line.
@@ -109,12 +120,15 @@ pub(super) enum Step {
     Remove,
     MountPoint,
     Handlers,
+    HostHandlers,
+    Trace,
     Register,
     Emulator,
     Volume,
     Limit,
     Seccomp,
     Identity,
+    Terminal,
     UserName,
     GroupName,
     UserId,

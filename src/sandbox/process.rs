@@ -12,10 +12,12 @@ pub struct Overrides {
     pub args: Vec<OsString>,
     /// The program, in place of the image's `Entrypoint` and `Cmd`. An empty one takes the entry point away.
     pub entrypoint: Option<OsString>,
-    /// Variables in addition to the image's.
-    pub env: Vec<(OsString, OsString)>,
+    /// Variables in addition to the image's; one without a value is taken away.
+    pub env: Vec<(OsString, Option<OsString>)>,
     /// The working directory.
     pub cwd: Option<OsString>,
+    /// Whether the program has a terminal, which it is told of.
+    pub tty: bool,
     /// `USER[:GROUP]`.
     pub user: Option<String>,
     /// Groups in addition to the user's.
@@ -51,14 +53,17 @@ impl Process {
 
         let mut env: Vec<(OsString, OsString)> =
             vec![("PATH".into(), DEFAULT_PATH.into()), ("HOSTNAME".into(), hostname.into())];
+        // As docker has it, whatever the caller's terminal is: hardly an image knows another.
+        env.extend(overrides.tty.then(|| ("TERM".into(), "xterm".into())));
         let given = config.env().iter().flatten().filter_map(|variable| {
             let (name, value) = variable.split_once('=')?;
-            (!name.is_empty()).then(|| (name.into(), value.into()))
+            (!name.is_empty()).then(|| (name.into(), Some(value.into())))
         });
         for (name, value) in given.chain(overrides.env) {
-            match env.iter_mut().find(|(known, _)| *known == name) {
-                Some(known) => known.1 = value,
-                None => env.push((name, value)),
+            match (env.iter_mut().find(|(known, _)| *known == name), value) {
+                (Some(known), Some(value)) => known.1 = value,
+                (None, Some(value)) => env.push((name, value)),
+                (_, None) => env.retain(|(known, _)| *known != name),
             }
         }
         let cwd = overrides
@@ -96,10 +101,14 @@ mod tests {
 
     #[test]
     fn the_environment_is_the_images_and_then_the_callers() {
-        let image = config(r#"{"Cmd":["c"],"Env":["A=1","B=2=3","PATH=/p","broken"]}"#);
-        let overrides = Overrides { env: vec![("A".into(), "9".into())], ..Default::default() };
+        let image = config(r#"{"Cmd":["c"],"Env":["A=1","B=2=3","X=1","PATH=/p","broken"]}"#);
+        let overrides = Overrides {
+            env: vec![("A".into(), Some("9".into())), ("X".into(), None)],
+            tty: true,
+            ..Default::default()
+        };
         let process = Process::of(&image, overrides, "h").unwrap();
-        let expected = [("PATH", "/p"), ("HOSTNAME", "h"), ("A", "9"), ("B", "2=3")];
+        let expected = [("PATH", "/p"), ("HOSTNAME", "h"), ("TERM", "xterm"), ("A", "9"), ("B", "2=3")];
         assert_eq!(process.env, expected.map(|(name, value)| (name.into(), value.into())));
         assert_eq!(process.cwd, "/");
     }

@@ -71,6 +71,15 @@ pub(super) fn takes_default(pid: Pid, signal: i32) -> bool {
         && u32::try_from(signal).is_ok_and(|signal| HARMLESS & bit(signal) == 0)
 }
 
+/// Whether the process has a handler of its own for `signal`.
+pub(super) fn catches(pid: Pid, signal: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()));
+    status.is_ok_and(|status| {
+        let caught = SignalSets::parse(&status).caught;
+        u32::try_from(signal).is_ok_and(|signal| caught & bit(signal) != 0)
+    })
+}
+
 /// The signal that a thread of the process has tried to end by, in vain.
 ///
 /// An emulator whose guest dies of a signal takes back its own handler, sends itself that signal and

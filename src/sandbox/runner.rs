@@ -4,12 +4,16 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 
 use rustix::process::Pid;
 
 use super::handoff::{self, Handoff, OUTER};
+use super::link::Link;
 use super::plan::{Message, Plan, Process};
-use super::{Confine, Folder, Handlers, Ids, Root, SandboxError, Signals, Volume, userns};
+use super::signals::Role;
+use super::terminal::{Streams, Terminal};
+use super::{Confine, Emulation, Folder, Handlers, Ids, Root, SandboxError, Signals, Volume, userns};
 use crate::progress::Progress;
 
 /// One container.
@@ -29,6 +33,12 @@ pub struct Container {
     pub hostname: String,
     /// The emulators of foreign programs in it.
     pub handlers: Handlers,
+    /// How foreign programs are to reach them; the best way that can be had if `None`.
+    pub emulation: Option<Emulation>,
+    /// Whether its first process is one of ours, which reaps what ends and passes signals on, and not its program itself.
+    pub init: bool,
+    /// What of the caller's its program is connected to.
+    pub terminal: Terminal,
     /// Its users and groups.
     pub ids: Ids,
 }
@@ -36,8 +46,9 @@ pub struct Container {
 impl Container {
     /// Runs it to its end, and gives the status of its program, or 128 and the number of the signal that ended it.
     ///
-    /// Standard input, output and error are the program's. The caller's program is started anew for the
-    /// processes inside, so its `main` must call [`super::enter`] before all else.
+    /// Standard output and error are the program's, and input, where [`Terminal`] says so: what it gets as it is, is let go of in this
+    /// process, so that a pipe ends with the program. The caller's program is started anew for the processes inside, so its `main`
+    /// must call [`super::enter`] before all else.
     ///
     /// # Errors
     /// [`SandboxError`] where the container could not be started. The root file system stays until the container is dropped.
@@ -48,6 +59,7 @@ impl Container {
             None => Ok(()),
         };
         interrupted()?;
+        let mut streams = Streams::new(self.terminal)?;
         let plan = Plan {
             folder: self.folder.path().into(),
             root: self.root.plan(),
@@ -58,17 +70,27 @@ impl Container {
             handlers: self.handlers.list.clone(),
             handlers_needed: self.handlers.needed,
             emulated: self.handlers.emulated,
+            emulation: self.emulation,
+            init: self.init,
+            terminal: streams.pty(),
         };
         let (theirs, mut ours) = std::io::pipe().map_err(start)?;
-        let (handoff, reader) = Handoff::new(&plan, OwnedFd::from(theirs)).map_err(start)?;
+        let (link, far) = Link::pair().map_err(start)?;
+        let (mut handoff, reader) = Handoff::new(&plan, OwnedFd::from(theirs)).map_err(start)?;
+        handoff.link = Some(far);
+        let link = Arc::new(link);
         let mut command = Command::new(PathBuf::from("/proc/self/exe"));
         command.arg0("polyarch").arg(OUTER);
         handoff.give(&mut command).map_err(start)?;
+        streams.give(&mut command).map_err(start)?;
         let mut child = command.spawn().map_err(start)?;
-        // Our copies of what it inherited; while they are open the pipe does not end.
-        drop(handoff);
+        // Our copies of what it inherited; while they are open no pipe ends.
+        drop((handoff, command));
+        signals.show_on(streams.console());
+        let mut streams = streams.begin(link).map_err(start)?;
 
         let outer = Pid::from_raw(child.id().cast_signed());
+        let role = if self.init { Role::Init } else { Role::First };
         let mut failure = None;
         for message in handoff::messages(reader) {
             match (message, outer) {
@@ -83,7 +105,7 @@ impl Container {
                 }
                 (Message::Started { pid }, Some(outer)) => {
                     if let Some(pid) = Pid::from_raw(pid) {
-                        signals.pass_on_to(pid, outer);
+                        signals.pass_on_to(pid, outer, role);
                     }
                 }
                 (Message::Note { text }, _) => progress.note(&text),
@@ -93,8 +115,13 @@ impl Container {
                 _ => {}
             }
         }
+        if failure.is_none() {
+            streams.let_go().map_err(start)?;
+        }
         let status = child.wait().map_err(start)?;
         drop(ours);
+        streams.finish();
+        signals.show_on(None);
         if let Some(reason) = failure {
             interrupted()?;
             return Err(reason);

@@ -113,7 +113,7 @@ fn standard_input_and_output_pass_unbroken() {
         (0..8_u32 << 20).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let mut child = cx
         .polyarch()
-        .args(["run", &image, "stdin"])
+        .args(["run", "-i", &image, "stdin"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -352,7 +352,7 @@ fn failures_of_our_own_are_125_and_say_what_to_do() {
     let image_of = |user: &str| image(&cx, &config("amd64", user), vec![file("x", Content::Folder)]);
     for (args, words) in [
         (vec!["run", "oci:missing:x"], "reading `missing`"),
-        (vec!["run", "busybox"], "has no image called `localhost/busybox:latest`"),
+        (vec!["run", "--pull", "never", "busybox"], "has no image called `localhost/busybox:latest`"),
         // Nobody listens there.
         (vec!["run", "docker://127.0.0.1:9/a"], "127.0.0.1:9"),
         (vec!["run"], "required"),

@@ -2,89 +2,14 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::cc::{Cc, compile};
 use crate::support::probe::names;
 use crate::support::tarball::{Entry, Tarball};
+use crate::support::tool::{NATIVE, import, owned, tool};
 use crate::support::{Cx, Ran, ran};
-
-const NATIVE: &str = "x86_64-linux-gnu";
-
-/// Does one thing after the other, and says how each went.
-const TOOL: &str = r#"
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-static void said(const char *what, int result) {
-    printf("%s: %s\n", what, result < 0 ? strerror(errno) : "ok");
-}
-
-int main(int argc, char **argv) {
-    for (int at = 1; at + 1 < argc; at += 2) {
-        const char *word = argv[at], *path = argv[at + 1];
-        struct stat there;
-        if (!strcmp(word, "stat")) {
-            if (lstat(path, &there) < 0) said(path, -1);
-            else printf("%s %u:%u %o\n", path, there.st_uid, there.st_gid, there.st_mode & 07777);
-        }
-        else if (!strcmp(word, "rm")) said("rm", S_ISDIR((lstat(path, &there), there.st_mode)) ? rmdir(path) : unlink(path));
-        else if (!strcmp(word, "mkdir")) said("mkdir", mkdir(path, 0700));
-        else if (!strcmp(word, "write")) {
-            int file = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
-            said("write", file < 0 ? -1 : (int)write(file, "more", 4));
-            close(file);
-        }
-        else if (!strcmp(word, "chown")) said("chown", chown(path, 7, 9));
-        else if (!strcmp(word, "sync")) { int file = open(path, O_RDONLY); said("sync", fsync(file)); }
-        else if (!strcmp(word, "cat")) {
-            char text[4096];
-            int file = open(path, O_RDONLY);
-            ssize_t count = file < 0 ? -1 : read(file, text, sizeof text);
-            if (count < 0) said(path, -1); else fwrite(text, 1, count, stdout);
-            if (count > 0 && text[count - 1] != '\n') putchar('\n');
-        }
-        else if (!strcmp(word, "ls")) {
-            DIR *dir = opendir(path);
-            int count = 0;
-            errno = 0;
-            for (struct dirent *entry; dir && (entry = readdir(dir));) count += entry->d_name[0] != '.';
-            if (errno) said(path, -1); else printf("%d names\n", count);
-        }
-        else if (!strcmp(word, "wait")) { puts("ready"); fflush(stdout); for (;;) pause(); }
-        else return 98;
-    }
-    return 0;
-}
-"#;
-
-fn tool(triple: &'static str) -> Vec<u8> {
-    fs::read(compile(&Cc { triple, flags: &["-static", "-O1"], source: TOOL })).unwrap()
-}
-
-/// An image `store:name` of files of several owners.
-fn owned(name: &'static [u8], mode: u32, owner: (u32, u32)) -> Entry {
-    Entry { mode, owner, content: b"content".to_vec(), ..Entry::new(b'0', name) }
-}
-
-/// Makes an image of `tar` and gives its name.
-fn import(cx: &Cx, name: &str, platform: &str, tar: Tarball) -> String {
-    let path = cx.file(&format!("{name}.tar"), tar.end());
-    let config = cx.file("config.json", r#"{"config":{"Entrypoint":["/tool"]}}"#);
-    let reference = format!("oci:{}:{name}", cx.path("images").display());
-    let mut command = cx.polyarch();
-    command.args(["image", "import"]).arg(path).arg(&reference).args(["--platform", platform]);
-    ran(command.arg("--config").arg(config)).success();
-    reference
-}
 
 fn image(cx: &Cx) -> String {
     let tar = Tarball::default()
@@ -94,30 +19,6 @@ fn image(cx: &Cx) -> String {
         .with(&owned(b"var/other", 0o600, (1000, 2000)))
         .with(&owned(b"plain", 0o644, (0, 0)));
     import(cx, "owned", "linux/amd64", tar)
-}
-
-/// Root of a mount namespace grants `nobody` ids of `/etc/subuid`, and newuidmap has its rights from its own file. `setup` is a
-/// script that is run first, by root.
-fn granted(cx: &Cx, setup: &str) -> Command {
-    let script = format!(
-        r#"mount --bind "$1" /etc/subuid && mount --bind "$1" /etc/subgid && shift && {setup}
-        exec setpriv --reuid=65534 --regid=65534 --clear-groups -- "$@""#
-    );
-    let table = cx.path("granted");
-    if !table.exists() {
-        cx.file("granted", "nobody:200000:65536\n");
-    }
-    open(cx);
-    let mut command = cx.command("unshare");
-    command.args(["-m", "sh", "-c", &script, "sh"]).arg(table).arg(env!("CARGO_BIN_EXE_polyarch"));
-    command
-}
-
-/// Lets others use the test's folder.
-fn open(cx: &Cx) {
-    for path in ["", "home"] {
-        fs::set_permissions(cx.path(path), fs::Permissions::from_mode(0o777)).unwrap();
-    }
 }
 
 fn run(mut command: Command, image: &str, words: &[&str]) -> Ran {
@@ -149,7 +50,7 @@ fn owners_are_the_images_where_ids_are_granted() {
     let cx = Cx::new();
     let image = image(&cx);
     let expected = "/var 33:42 750\n/var/mail 0:8 2640\n/var/other 1000:2000 600\n/plain 0:0 644\n";
-    let out = run(granted(&cx, ""), &image, OWNERS);
+    let out = run(cx.granted(""), &image, OWNERS);
     assert_eq!(out.stderr, "");
     assert_eq!(out.success(), expected);
     let [snapshot] = snapshots(&cx).try_into().unwrap();
@@ -189,11 +90,11 @@ fn ids_that_are_refused_are_done_without() {
     let image = image(&cx);
     // newuidmap without its rights, as where the user may not gain any.
     let setup = "mount -t tmpfs -o mode=755 none /mnt && cp /usr/bin/newuidmap /mnt/plain && mount --bind /mnt/plain /usr/bin/newuidmap &&";
-    let out = run(granted(&cx, setup), &image, OWNERS);
+    let out = run(cx.granted(setup), &image, OWNERS);
     assert!(out.stderr.contains("newuidmap") && out.stderr.contains("one user"), "{}", out.stderr);
     assert!(out.success().contains("/var/other 0:0 600\n"));
     // It is not there at all: no file is what is no plain file.
-    let out = run(granted(&cx, "mount --bind /dev/null /usr/bin/newgidmap &&"), &image, OWNERS);
+    let out = run(cx.granted("mount --bind /dev/null /usr/bin/newgidmap &&"), &image, OWNERS);
     assert!(out.stderr.contains("`newgidmap` is not installed"), "{}", out.stderr);
     out.success();
     assert_clean(&cx);
@@ -211,13 +112,13 @@ fn an_image_is_unpacked_once_and_no_run_changes_it() {
     let changed = "rm: ok\nwrite: ok\nchown: ok\nmkdir: ok\nwrite: ok\n\
         /plain: No such file or directory\ncontentmore\n/var 7:9 750\n/new/file 0:0 600\nsync: ok\n";
     for _ in 0..2 {
-        assert_eq!(run(granted(&cx, ""), &image, &words).success(), changed);
+        assert_eq!(run(cx.granted(""), &image, &words).success(), changed);
     }
     // The layers are not even read: they are gone.
     let blobs = crate::support::image::blobs(&cx.path("images"));
     let layer = blobs.iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
     fs::remove_file(layer).unwrap();
-    assert_eq!(run(granted(&cx, ""), &image, &words).success(), changed);
+    assert_eq!(run(cx.granted(""), &image, &words).success(), changed);
     assert_clean(&cx);
     // They are missed where they are needed: by one with other ids.
     let err = run(single(&cx), &image, &["stat", "/"]).failure(125);
@@ -231,7 +132,7 @@ fn runs_that_begin_together_unpack_once() {
     let image = image(&cx);
     let children: Vec<Child> = (0..6)
         .map(|_| {
-            let mut command = granted(&cx, "");
+            let mut command = cx.granted("");
             command.args(["run", &image, "stat", "/var/mail", "rm", "/plain"]);
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
         })
@@ -259,8 +160,8 @@ fn waiting(mut command: Command, image: &str, words: &[&str]) -> Child {
 fn pruning_takes_what_no_run_uses() {
     let cx = Cx::new();
     let image = image(&cx);
-    let prune = || ran(granted(&cx, "").args(["image", "prune"])).success();
-    let mut child = waiting(granted(&cx, ""), &image, &["chown", "/var"]);
+    let prune = || ran(cx.granted("").args(["image", "prune"])).success();
+    let mut child = waiting(cx.granted(""), &image, &["chown", "/var"]);
     assert!(prune().contains(" 0 unpacked images"));
     assert_eq!(snapshots(&cx).len(), 1);
     // What a killed run wrote belongs to the container's users, and goes with the next one, or by pruning.
@@ -271,10 +172,10 @@ fn pruning_takes_what_no_run_uses() {
     assert!(prune().contains(" 1 unpacked images"));
     assert_eq!(snapshots(&cx), [] as [PathBuf; 0]);
     assert_clean(&cx);
-    let mut child = waiting(granted(&cx, ""), &image, &["chown", "/var"]);
+    let mut child = waiting(cx.granted(""), &image, &["chown", "/var"]);
     child.kill().unwrap();
     child.wait().unwrap();
-    run(granted(&cx, ""), &image, &["stat", "/"]).success();
+    run(cx.granted(""), &image, &["stat", "/"]).success();
     assert_clean(&cx);
 }
 
@@ -289,7 +190,7 @@ fn a_copy_serves_where_no_overlay_is_to_be_had() {
          chown 65534:65534 {folder}/layers/u && mount -t overlay -o lowerdir={folder}/layers/l,upperdir={folder}/layers/u,workdir={folder}/layers/w none {folder}/home &&"
     );
     let words = [OWNERS, &["rm", "/plain", "write", "/var/other", "cat", "/var/other"]].concat();
-    let out = ran(granted(&cx, &setup).args(["-v", "run", &image]).args(words));
+    let out = ran(cx.granted(&setup).args(["-v", "run", &image]).args(words));
     assert!(out.stderr.contains("copied") && out.stderr.contains("overlay"), "{}", out.stderr);
     let expected = "/var 33:42 750\n/var/mail 0:8 2640\n/var/other 1000:2000 600\n/plain 0:0 644\nrm: ok\nwrite: ok\ncontentmore\n";
     assert_eq!(out.success(), expected);
@@ -300,7 +201,7 @@ fn an_owner_beyond_the_granted_ids_is_an_error_that_says_so() {
     let cx = Cx::new();
     let tar = Tarball::default().with(&owned(b"far", 0o644, (70_000, 0)));
     let image = import(&cx, "far", "linux/amd64", tar);
-    let err = run(granted(&cx, ""), &image, &[]).failure(125);
+    let err = run(cx.granted(""), &image, &[]).failure(125);
     assert!(err.contains("`far` belongs to 70000:0") && err.contains("hint: grant more ids"), "{err}");
     assert_eq!(snapshots(&cx), [] as [PathBuf; 0]);
     assert_clean(&cx);
@@ -319,7 +220,7 @@ fn a_kill_while_unpacking_leaves_nothing_that_counts() {
     let folder = cx.path("home/.cache/polyarch/snapshots");
     for count in [1, 400, 1500] {
         let mut child =
-            granted(&cx, "").args(["run", &image, "ls", "/many"]).stdout(Stdio::piped()).spawn().unwrap();
+            cx.granted("").args(["run", &image, "ls", "/many"]).stdout(Stdio::piped()).spawn().unwrap();
         // When some files are there, and not all.
         loop {
             let made =
@@ -334,7 +235,66 @@ fn a_kill_while_unpacking_leaves_nothing_that_counts() {
         let [snapshot] = snapshots(&cx).try_into().unwrap();
         assert!(!snapshot.join("snapshot.json").exists());
     }
-    assert_eq!(run(granted(&cx, ""), &image, &["ls", "/many"]).success(), "2000 names\n");
+    assert_eq!(run(cx.granted(""), &image, &["ls", "/many"]).success(), "2000 names\n");
     assert_eq!(snapshots(&cx).len(), 1);
     assert_clean(&cx);
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_nothing_is_left_on_it() {
+    let cx = Cx::new();
+    let tar = Tarball::default()
+        .with(&Entry { content: tool(NATIVE), ..Entry::new(b'0', "tool") })
+        .file("large", vec![7; 6 << 20]);
+    let image = import(&cx, "large", "linux/amd64", tar);
+    let home = cx.path("home").display().to_string();
+    let script = format!(
+        "mount -t tmpfs -o size=4m,mode=777 none {home}; setpriv --reuid=65534 --regid=65534 --clear-groups -- \"$@\"; echo $?; \
+         find {home} -name root -o -name skeleton -o -size +1"
+    );
+    cx.granted("");
+    let mut command = cx.command("unshare");
+    command.args(["-m", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_polyarch"), "run", &image]);
+    let out = ran(&mut command);
+    for part in ["error: unpacking layer 1", "`large`", "No space left", "hint: make room"] {
+        assert!(out.stderr.contains(part), "{part}: {}", out.stderr);
+    }
+    assert_eq!(out.success(), "125\n");
+}
+
+#[test]
+fn an_image_that_cannot_be_read_is_an_error_and_nothing_is_left_of_it() {
+    let cx = Cx::new();
+    let image = image(&cx);
+    let blobs = crate::support::image::blobs(&cx.path("images"));
+    let layer = blobs.iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let whole = fs::read(layer).unwrap();
+    let mut damaged = whole.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 0x55;
+    for (content, words) in [(&whole[..whole.len() / 3], "layer 1"), (&damaged[..], "layer 1")] {
+        fs::write(layer, content).unwrap();
+        let err = run(cx.granted(""), &image, &[]).failure(125);
+        assert!(err.contains(words) && err.contains("caused by"), "{err}");
+        assert_eq!(snapshots(&cx), [] as [PathBuf; 0]);
+        assert_clean(&cx);
+    }
+    fs::write(layer, whole).unwrap();
+    run(cx.granted(""), &image, &["stat", "/"]).success();
+}
+
+#[test]
+fn without_user_namespaces_the_error_says_which_switch_it_is() {
+    let cx = Cx::new();
+    let image = image(&cx);
+    run(cx.polyarch(), &image, &["stat", "/"]).success();
+    // The limit holds in this namespace and those beneath it.
+    let script = "echo 0 >/proc/sys/user/max_user_namespaces && exec \"$@\"";
+    let mut command = cx.command("unshare");
+    command.args(["-Ur", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_polyarch")]);
+    let err = run(command, &image, &["stat", "/"]).failure(125);
+    assert!(err.contains("no user namespace is to be had"), "{err}");
+    assert!(err.contains("sysctl user.max_user_namespaces"), "{err}");
+    assert_eq!(err.matches("error:").count(), 1, "{err}");
+    assert_eq!(names(&cx.path("home/.cache/polyarch/run")), ["lock"]);
 }

@@ -1,23 +1,26 @@
 //! `run`: an image becomes a container.
 
 mod confine;
+mod emulation;
+mod environment;
 mod root;
+mod terminal;
 mod user;
 mod volumes;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+pub(super) use environment::variable;
+
 use super::exit::ExitStatus;
 use super::printer::Printer;
 use super::registry::RegistryArgs;
 use super::{dirs, doctor};
 use crate::emulator::{self, Options};
-use crate::image::{Image, ImageRef};
 use crate::sandbox::{
     Confine, Container, Folder, Handlers, Ids, Overrides, Process, Root, SandboxError, Signals, Snapshots,
 };
-use crate::target::Platform;
 
 /// Run an image of any architecture, as an ordinary user
 ///
@@ -25,9 +28,11 @@ use crate::target::Platform;
 /// polyarch failed, 126 that the program cannot be executed, 127 that it was not found.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Set an environment variable; without a value, pass on the one that it has here
-    #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = passed)]
-    env: Vec<(String, Option<String>)>,
+    #[command(flatten)]
+    terminal: terminal::TerminalArgs,
+
+    #[command(flatten)]
+    environment: environment::EnvironmentArgs,
 
     /// The working directory in the container
     #[arg(short, long, value_name = "DIR")]
@@ -37,14 +42,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<OsString>,
 
-    /// Run foreign programs with this static qemu-user program
-    #[arg(long, value_name = "PATH")]
-    emulator: Option<PathBuf>,
-
     /// Say also what was chosen and why
     // The program's own option without its letter, which is the volumes' here as in docker.
     #[arg(long, action = clap::ArgAction::Count)]
     verbose: u8,
+
+    #[command(flatten)]
+    root: root::RootArgs,
 
     #[command(flatten)]
     user: user::UserArgs,
@@ -56,64 +60,69 @@ pub(super) struct Args {
     confine: confine::ConfineArgs,
 
     #[command(flatten)]
+    emulation: emulation::EmulationArgs,
+
+    #[command(flatten)]
     registry: RegistryArgs,
 
-    /// The image (a name of the store, `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or the
-    /// path of such a folder or file), and arguments for its program
+    /// The image (a name of the store or of a registry, `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`,
+    /// `docker-archive:FILE[:NAME]`, the path of such a folder or file, or of a root file system), and arguments for its program
     // One list, so that all that follows the image is the program's, whatever it looks like.
-    #[arg(value_names = ["IMAGE", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true)]
+    #[arg(value_names = ["IMAGE", "ARGS"], required_unless_present = "rootfs", num_args = 1.., trailing_var_arg = true)]
     command: Vec<OsString>,
 }
 
 impl Args {
     pub(super) fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
-        let mut command = self.command.into_iter();
-        let image = command.next().unwrap_or_default();
-        let reference = ImageRef::find(&image.to_string_lossy())?;
+        let terminal = self.terminal.terminal()?;
+        let init = self.terminal.init;
+        let mut command = self.command;
         let cache = dirs::cache()?;
         let signals = Signals::catch().map_err(|source| SandboxError::Start { source })?;
 
-        let access = self.registry.access([&reference])?;
-        let open = || Ok::<_, anyhow::Error>(Image::open(&reference, &Platform::host(), &access)?);
-        let image = open()?;
-        let hostname: String = image.digest().hex().chars().take(12).collect();
+        let mut files = self.root.find(&mut command, &self.registry, printer)?;
         let overrides = Overrides {
-            args: command.collect(),
+            args: command,
             entrypoint: self.entrypoint,
-            env: self
-                .env
-                .into_iter()
-                .filter_map(|(name, value)| Some((name.into(), value?.into())))
-                .collect(),
+            env: self.environment.variables()?,
             cwd: self.workdir,
+            tty: terminal.tty,
             user: self.user.user,
             groups: self.user.group_add,
         };
         let confine = Confine::new(&self.confine.options()?)?;
-        let volumes = self.volumes.prepare(image.config(), printer)?;
-        let process = Process::of(image.config(), overrides, &hostname)?;
+        let volumes = self.volumes.prepare(&files.config, printer)?;
+        let process = Process::of(&files.config, overrides, &files.hostname)?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
-        let options = Options { given: self.emulator, cache: &cache, search: &search };
-        let handlers = Handlers::of(&image, &options)?;
+        let emulation = self.emulation.way();
+        let options = Options { given: self.emulation.emulator, cache: &cache, search: &search };
+        let handlers = Handlers::of(&files.config, &files.platform, &options)?;
 
-        printer.verbose(format_args!("the image is for {}", image.platform()));
-        for handler in &handlers.list {
+        printer.verbose(format_args!("the image is for {}", files.platform));
+        for handler in handlers.list.iter().filter(|handler| !handler.spare) {
             printer.verbose(format_args!("programs for {} run through {}", handler.guest, handler.emulator));
         }
 
-        let platform = image.platform();
         let (root, ids) = (Root::default(), Ids::of_caller().0);
         let folder = Folder::new(&cache.join("run"))?;
-        let mut container = Container { folder, root, process, volumes, confine, hostname, handlers, ids };
+        let hostname = files.hostname.clone();
+        let mut container = Container {
+            folder,
+            root,
+            process,
+            volumes,
+            confine,
+            hostname,
+            handlers,
+            emulation,
+            init,
+            terminal,
+            ids,
+        };
         let snapshots = Snapshots::new(&cache);
-        let mut image = Some(image);
         let status = root::with_ids(|ids, shortage| {
-            // What is unpacked needs the image no more; the store may be pruned.
-            let image = image.take().map_or_else(&open, Ok)?;
-            let snapshot = snapshots.of(&image, ids, &signals, &printer)?;
-            drop(image);
-            root::tell(&snapshot, shortage, printer);
-            (container.root, container.ids) = (Root::of(snapshot), ids.clone());
+            container.root = files.root(&snapshots, ids, shortage, &signals, printer)?;
+            container.ids = ids.clone();
             Ok(container.run(&signals, &printer)?)
         });
         if let Err(err) = &status
@@ -122,28 +131,10 @@ impl Args {
                 | SandboxError::NotExecutable { .. }
                 | SandboxError::Interpreter { .. },
             ) = err.downcast_ref()
-            && let Some(files) = container.root.lowers.first()
+            && let Some(folder) = container.root.lowers.first()
         {
-            doctor::why(files, &container.process, &platform);
+            doctor::why(folder, &container.process, &files.platform);
         }
         status.map(ExitStatus::External)
     }
-}
-
-/// `NAME=VALUE`, or `NAME` with the value that it has here; `None` where it has none, as docker leaves such out.
-fn passed(text: &str) -> Result<(String, Option<String>), String> {
-    if text.contains('=') {
-        return variable(text).map(|(name, value)| (name, Some(value)));
-    }
-    if text.is_empty() {
-        Err("a variable needs a name".into())
-    } else {
-        Ok((text.into(), std::env::var(text).ok()))
-    }
-}
-
-/// `NAME=VALUE`.
-pub(super) fn variable(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("a variable is given as `NAME=VALUE`")?;
-    if name.is_empty() { Err("a variable needs a name".into()) } else { Ok((name.into(), value.into())) }
 }

@@ -147,7 +147,7 @@ pub(super) fn positions(machine: &Machine) -> Check {
             State::Limited,
             format!(
                 "the cache is on {kind}, whose folders have 64-bit positions: 32-bit guests whose C library reads folders without \
-                 large-file calls get EOVERFLOW"
+                 large-file calls get EOVERFLOW from folders that a container makes itself or has mounted; an image's own are laid out for them"
             ),
             Remedy::same("mkdir -p /dev/shm/polyarch && export POLYARCH_CACHE_DIR=/dev/shm/polyarch"),
         ),

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use super::handoff::{self, Handoff};
 use super::plan::Message;
+use super::signals::Role;
 use super::{Handler, Ids, Shortage, Signals, userns};
 use crate::binfmt::{Entry, PREFIX, Status};
 use crate::emulator::Emulator;
@@ -181,7 +182,7 @@ impl Exec {
                 },
                 (Message::Started { pid }, Some(outer)) => {
                     if let Some(pid) = Pid::from_raw(pid) {
-                        signals.pass_on_as_they_are(pid, outer);
+                        signals.pass_on_to(pid, outer, Role::Command);
                     }
                 }
                 (Message::Note { text }, _) => progress.note(&text),

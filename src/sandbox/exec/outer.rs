@@ -21,7 +21,7 @@ use rustix::thread::UnshareFlags;
 use super::super::handoff::Handoff;
 use super::super::namespaces::unshare;
 use super::super::plan::{Emulator, Failure, Handler, Message, Step};
-use super::super::{procfs, signals, userns};
+use super::super::{signals, userns};
 use super::{INNER, Plan, Registration, orphans};
 use crate::binfmt::{self, Flags, PREFIX, REGISTRY, Rule};
 use crate::target::Magic;
@@ -31,9 +31,8 @@ pub(in super::super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     let plan: Plan = handoff.plan().map_err(Step::Handoff.io("the plan"))?;
     let start = || Step::Start.io("the command");
     // A terminal's signals reach this process too. It takes no notice; handlers, unlike ignoring, do not pass on.
-    let ignored = procfs::ignored_signals();
-    for signal in signals::FORWARDED.iter().filter(|signal| !ignored(**signal)) {
-        let _ = signal_hook::flag::register(*signal, Arc::new(AtomicBool::new(false)));
+    for signal in signals::caught() {
+        let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
     }
     orphans::adopt().map_err(start())?;
 

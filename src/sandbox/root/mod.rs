@@ -7,16 +7,22 @@
 
 mod copy;
 mod mount;
+mod platform;
+mod positions;
 mod remove;
 mod snapshot;
 mod worker;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use mount::mount;
+use crate::target::Platform;
+
+pub(super) use mount::{mount, seal};
+pub use platform::platform_of;
+pub use positions::has_long_positions;
 pub(super) use remove::{clear, remove_tree};
 pub use snapshot::{Pruned, Snapshot, Snapshots};
 pub use worker::Told;
@@ -27,20 +33,39 @@ pub(super) use worker::{Unpacked, WORKER, remove, run as run_worker};
 pub struct Root {
     /// The folders that it is made of, the topmost first.
     pub lowers: Vec<PathBuf>,
+    /// Whether the last of them holds nothing but the folders of the one before.
+    pub has_skeleton: bool,
     /// What keeps the lowest ones from being removed meanwhile.
     pub held: Option<Snapshot>,
+    /// Whether the only folder is the root file system itself, and the container changes it.
+    pub is_direct: bool,
+    /// Whether the container can write nothing to it.
+    pub is_read_only: bool,
+    /// Whether its folders are to be laid out for 32-bit guests; a snapshot's own are already. See [`has_long_positions`].
+    pub wants_skeleton: bool,
 }
 
 impl Root {
     /// An image's files.
     #[must_use]
     pub fn of(snapshot: Snapshot) -> Self {
-        Self { lowers: snapshot.lowers(), held: Some(snapshot) }
+        let has_skeleton = snapshot.has_skeleton;
+        Self { lowers: snapshot.lowers(), has_skeleton, held: Some(snapshot), ..Self::default() }
+    }
+
+    /// The files in `path`, which stay as they are if not `is_direct`; programs for `platform`.
+    #[must_use]
+    pub fn folder(path: &Path, is_direct: bool, platform: &Platform) -> Self {
+        let wants_skeleton =
+            !is_direct && positions::wants_short(platform) && has_long_positions(path).unwrap_or(false);
+        Self { lowers: vec![path.into()], is_direct, wants_skeleton, ..Self::default() }
     }
 
     /// What the processes inside are told.
     pub(super) fn plan(&self) -> Plan {
-        Plan { lowers: self.lowers.iter().map(|path| path.clone().into_os_string()).collect() }
+        let lowers = self.lowers.iter().map(|path| path.clone().into_os_string()).collect();
+        let Self { has_skeleton, is_direct, is_read_only, wants_skeleton, .. } = *self;
+        Plan { lowers, has_skeleton, is_direct, is_read_only, wants_skeleton }
     }
 }
 
@@ -48,4 +73,8 @@ impl Root {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Plan {
     lowers: Vec<OsString>,
+    has_skeleton: bool,
+    is_direct: bool,
+    is_read_only: bool,
+    wants_skeleton: bool,
 }

@@ -10,19 +10,32 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
+use super::super::mounts::remount_bind;
 use super::super::plan::{Failure, Step};
-use super::{Plan, copy};
+use super::{Plan, copy, positions};
 
 /// What the container writes; the overlay's own; where the whole is to be seen.
 pub(super) const UPPER: &str = "upper";
 pub(super) const WORK: &str = "work";
 pub(super) const ROOT: &str = "root";
+/// The folders of what is beneath, where 32-bit guests want them.
+pub(super) const SKELETON: &str = "skeleton";
 
 /// Puts the root file system together at `root` in `folder`. `notes` gets what the user may want to know.
 pub(in super::super) fn mount(plan: &Plan, folder: &Path, notes: &mut Vec<String>) -> Result<(), Failure> {
     let root = folder.join(ROOT);
+    if let ([only], true) = (plan.lowers.as_slice(), plan.is_direct) {
+        return rustix::mount::mount_bind_recursive(only, &root).map_err(Step::Mount.on(only));
+    }
     let lowers = plan.lowers.iter().map(|path| open(path.as_ref()).map_err(Step::Mount.on(path)));
-    let lowers = lowers.collect::<Result<Vec<_>, Failure>>()?;
+    let mut lowers = lowers.collect::<Result<Vec<_>, Failure>>()?;
+    if plan.wants_skeleton {
+        let skeleton = folder.join(SKELETON);
+        for lower in &plan.lowers {
+            positions::skeleton(lower.as_ref(), &skeleton).map_err(Step::Prepare.io(&skeleton))?;
+        }
+        lowers.push(open(&skeleton).map_err(Step::Mount.on(&skeleton))?);
+    }
     let [upper, work] = [UPPER, WORK].map(|name| folder.join(name));
     for path in [&upper, &work] {
         fs::create_dir(path).map_err(Step::Prepare.io(path))?;
@@ -31,12 +44,22 @@ pub(in super::super) fn mount(plan: &Plan, folder: &Path, notes: &mut Vec<String
     // A merged folder is what its uppermost part is.
     like(top.as_ref(), &upper).map_err(Step::Prepare.io(&upper))?;
     let Err(reason) = overlay(&lowers, &upper, &work, &root) else { return Ok(()) };
-    let [lowest] = plan.lowers.as_slice() else { return Err(Step::Mount.on(&root)(reason)) };
+    if plan.lowers.len() > usize::from(plan.has_skeleton) + 1 {
+        return Err(Step::Mount.on(&root)(reason));
+    }
     notes.push(format!(
         "the image's files are copied, for an overlay is not to be had where the cache is: {}",
         io::Error::from(reason)
     ));
-    copy::tree(lowest.as_ref(), &root).map_err(|(path, err)| Step::Copy.io(path)(err))
+    copy::tree(top.as_ref(), &root).map_err(|(path, err)| Step::Copy.io(path)(err))
+}
+
+/// Makes the root file system of this process what the container may write of it, once all is mounted and made in it.
+pub(in super::super) fn seal(plan: &Plan) -> Result<(), Failure> {
+    if plan.is_read_only {
+        remount_bind(Path::new("/"), MountFlags::RDONLY).map_err(Step::Mount.on("/"))?;
+    }
+    Ok(())
 }
 
 fn open(path: &Path) -> Result<OwnedFd, Errno> {

@@ -5,11 +5,16 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::mount::{ROOT, UPPER, WORK};
+use super::Plan;
+use super::mount::{ROOT, SKELETON, UPPER, WORK};
 
 /// Removes a container's files from the folder of its run, in the container's user namespace: they belong to its users.
-pub(in super::super) fn clear(folder: &Path) {
-    for name in [UPPER, WORK, ROOT] {
+pub(in super::super) fn clear(plan: &Plan, folder: &Path) {
+    if plan.is_direct {
+        // Its root is elsewhere, and mounted in the container only: there is nothing that is the run's.
+        return;
+    }
+    for name in [UPPER, WORK, ROOT, SKELETON] {
         // What cannot be removed now is stale for the next run.
         let _ = remove_tree(&folder.join(name));
     }

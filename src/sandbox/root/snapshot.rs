@@ -2,7 +2,7 @@
 //!
 //! A snapshot is a folder `snapshots/KEY` of the cache, the key being a digest of what decides over its content: the layers,
 //! the ids and the format. In it, `lock` is held shared by every run that uses the snapshot, and alone by whoever unpacks or
-//! removes it; `root` is the file system; `snapshot.json` is written last, so that there is none where a kill came between.
+//! removes it; `root` is the file system, `skeleton` its folders alone, where they are wanted; `snapshot.json` is written last, so that there is none where a kill came between.
 //! One that is removed loses its name first.
 
 use std::fs::{self, File, Permissions, TryLockError};
@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::super::{Ids, SandboxError, Signals};
-use super::{remove_tree, worker};
+use super::{has_long_positions, positions, remove_tree, worker};
 use crate::image::Image;
 use crate::layer::{Digest, Skipped};
 use crate::progress::Progress;
@@ -23,6 +23,8 @@ use crate::progress::Progress;
 const FORMAT: u32 = 1;
 const LOCK: &str = "lock";
 const ROOT: &str = "root";
+/// Its folders alone; see [`positions`].
+const SKELETON: &str = "skeleton";
 const RECORD: &str = "snapshot.json";
 /// What the record is called until it is whole.
 const NEW_RECORD: &str = "snapshot.new";
@@ -45,6 +47,8 @@ pub struct Snapshot {
     pub skipped: Skipped,
     /// Whether it was unpacked just now.
     pub is_new: bool,
+    /// Whether its folders are laid out for 32-bit guests.
+    pub has_skeleton: bool,
     /// Held shared.
     _lock: File,
 }
@@ -73,7 +77,8 @@ impl Snapshot {
     /// The folders that make the file system together, the topmost first.
     #[must_use]
     pub fn lowers(&self) -> Vec<PathBuf> {
-        vec![self.folder.join(ROOT)]
+        let skeleton = self.has_skeleton.then(|| self.folder.join(SKELETON));
+        std::iter::once(self.folder.join(ROOT)).chain(skeleton).collect()
     }
 
     /// The one in `folder`, if it is whole.
@@ -84,7 +89,8 @@ impl Snapshot {
         };
         let Record { devices, attributes, owners, .. } = record;
         let skipped = Skipped { devices, attributes, owners };
-        Ok(Self { folder: folder.into(), skipped, is_new: false, _lock: lock })
+        let has_skeleton = folder.join(SKELETON).is_dir();
+        Ok(Self { folder: folder.into(), skipped, is_new: false, has_skeleton, _lock: lock })
     }
 }
 
@@ -109,7 +115,8 @@ impl Snapshots {
         progress: &dyn Progress,
     ) -> Result<Snapshot, SandboxError> {
         let digests: Vec<Digest> = image.layers().iter().map(|layer| layer.diff_id).collect();
-        let folder = self.folder.join(key(&digests, ids));
+        let wants_short = positions::wants_short(&image.platform());
+        let folder = self.folder.join(key(&digests, ids, wants_short));
         let fail = |source| SandboxError::Folder { path: folder.clone(), source };
         let mut is_new = false;
         loop {
@@ -129,7 +136,8 @@ impl Snapshots {
             }
             // Another process may have made it meanwhile.
             if !folder.join(RECORD).exists() {
-                make(&folder, image, &digests, ids, signals, progress)?;
+                let wants_skeleton = wants_short && has_long_positions(&folder).unwrap_or(false);
+                make(&folder, image, &digests, wants_skeleton, ids, signals, progress)?;
                 is_new = true;
             }
             // For a moment it may be held by nobody, and go.
@@ -193,9 +201,9 @@ impl Snapshots {
 }
 
 /// What decides over the content of a snapshot, as a name.
-fn key(layers: &[Digest], ids: &Ids) -> String {
+fn key(layers: &[Digest], ids: &Ids, wants_short: bool) -> String {
     let layers: Vec<String> = layers.iter().map(ToString::to_string).collect();
-    let text = format!("polyarch snapshot {FORMAT}\n{}\n{}", ids.text(), layers.join("\n"));
+    let text = format!("polyarch snapshot {FORMAT} {wants_short}\n{}\n{}", ids.text(), layers.join("\n"));
     Digest::of(text.as_bytes()).hex()
 }
 
@@ -230,14 +238,17 @@ fn make(
     folder: &Path,
     image: &Image,
     digests: &[Digest],
+    wants_skeleton: bool,
     ids: &Ids,
     signals: &Signals,
     progress: &dyn Progress,
 ) -> Result<(), SandboxError> {
     let fail = |source| SandboxError::Folder { path: folder.into(), source };
     let root = folder.join(ROOT);
+    let skeleton = folder.join(SKELETON);
     // What a killed process left.
     remove(&root)?;
+    remove(&skeleton)?;
     fs::create_dir(&root).map_err(fail)?;
     fs::set_permissions(&root, Permissions::from_mode(0o755)).map_err(fail)?;
     let total = image.layers().iter().map(|layer| layer.size).sum();
@@ -249,7 +260,8 @@ fn make(
         let layer = image.layer(at).map_err(|source| SandboxError::Image { layer: at + 1, source })?;
         Ok(layer)
     };
-    let made = worker::unpack(&root, ids, digests, &mut layer, signals).and_then(|skipped| {
+    let skeleton = wants_skeleton.then_some(skeleton.as_path());
+    let made = worker::unpack(&root, skeleton, ids, digests, &mut layer, signals).and_then(|skipped| {
         let Skipped { devices, attributes, owners } = skipped;
         let layers = digests.iter().map(ToString::to_string).collect();
         let record = serde_json::to_vec(&Record { layers, devices, attributes, owners });

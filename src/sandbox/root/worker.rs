@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::super::handoff::{self, Handoff};
 use super::super::plan::{Failure, Message, Step};
 use super::super::{Ids, SandboxError, Signals, lifeline, userns};
+use super::positions;
 use super::remove::remove_tree;
 use crate::layer::{Digest, LayerError, Limits, Owners, Skipped, Unpacker};
 
@@ -25,8 +26,8 @@ const PIECE: usize = 1 << 18;
 /// What it does.
 #[derive(Debug, Serialize, Deserialize)]
 enum Job {
-    /// Unpacks layers of these digests, the lowest first, to an empty folder.
-    Unpack { folder: OsString, layers: Vec<String>, owners_kept: bool },
+    /// Unpacks layers of these digests, the lowest first, to an empty folder; and makes their folders once more in another one.
+    Unpack { folder: OsString, skeleton: Option<OsString>, layers: Vec<String>, owners_kept: bool },
     /// Removes trees.
     Remove { paths: Vec<OsString> },
 }
@@ -67,9 +68,10 @@ impl Told {
 }
 
 /// Unpacks layers to the empty folder `folder`, with the owners that they say where there are `ids` for them. `layers` gives
-/// each layer as it is stored, and its digest when it is plain.
+/// each layer as it is stored, and its digest when it is plain. `skeleton` gets the folders alone.
 pub(super) fn unpack<'a>(
     folder: &Path,
+    skeleton: Option<&Path>,
     ids: &Ids,
     digests: &[Digest],
     layer: &mut dyn FnMut(usize) -> Result<Box<dyn Read + 'a>, SandboxError>,
@@ -77,6 +79,7 @@ pub(super) fn unpack<'a>(
 ) -> Result<Skipped, SandboxError> {
     let job = Job::Unpack {
         folder: folder.into(),
+        skeleton: skeleton.map(Into::into),
         layers: digests.iter().map(ToString::to_string).collect(),
         owners_kept: !ids.is_single(),
     };
@@ -186,7 +189,7 @@ pub(in super::super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
                 remove_tree(path.as_ref()).map_err(Step::Remove.io(path))?;
             }
         }
-        Job::Unpack { folder, layers, owners_kept } => {
+        Job::Unpack { folder, skeleton, layers, owners_kept } => {
             let owners = if owners_kept { Owners::Kept } else { Owners::Caller };
             let unpacked = match unpack_all(folder.as_ref(), &layers, owners) {
                 Ok(Skipped { devices, attributes, owners }) => {
@@ -194,6 +197,10 @@ pub(in super::super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
                 }
                 Err((layer, err)) => Unpacked::Failed { layer, reasons: reasons(&err), hint: err.hint() },
             };
+            if let (Unpacked::Whole { .. }, Some(skeleton)) = (&unpacked, &skeleton) {
+                positions::skeleton(folder.as_ref(), skeleton.as_ref())
+                    .map_err(Step::Prepare.io(skeleton))?;
+            }
             handoff.tell(&Message::Unpacked(unpacked));
         }
     }

@@ -10,9 +10,11 @@ pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod oci;
 pub(crate) mod probe;
+pub(crate) mod pty;
 pub(crate) mod registry;
 pub(crate) mod schema;
 pub(crate) mod tarball;
+pub(crate) mod tool;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -81,6 +83,26 @@ impl Cx {
         }
         let mut command = self.command("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(program);
+        command
+    }
+
+    /// The program, run by a user without rights to whom /etc/subuid grants ids: root of a mount namespace sees to that, and
+    /// newuidmap has its rights from its own file. `setup` is a script that is run first, by root.
+    pub(crate) fn granted(&self, setup: &str) -> Command {
+        let script = format!(
+            r#"mount --bind "$1" /etc/subuid && mount --bind "$1" /etc/subgid && shift && {setup}
+            exec setpriv --reuid=65534 --regid=65534 --clear-groups -- "$@""#
+        );
+        let table = self.path("granted");
+        if !table.exists() {
+            // Those that run already are reading it.
+            self.file("granted", "nobody:200000:65536\n");
+        }
+        let open = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o777);
+        std::fs::set_permissions(self.dir.path(), open.clone()).unwrap();
+        std::fs::set_permissions(self.path("home"), open).unwrap();
+        let mut command = self.command("unshare");
+        command.args(["-m", "sh", "-c", &script, "sh"]).arg(table).arg(env!("CARGO_BIN_EXE_polyarch"));
         command
     }
 
