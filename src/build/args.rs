@@ -105,7 +105,7 @@ impl Args {
     #[must_use]
     pub fn predefined(&self) -> Vec<(String, String)> {
         let known = |name: &&str| self.given.get(*name).map(|value| ((*name).to_owned(), value.clone()));
-        PREDEFINED.iter().filter_map(|name| known(&name)).collect()
+        PREDEFINED.iter().filter_map(known).collect()
     }
 
     /// What the user gives and no `ARG` of `file` declares.

@@ -15,6 +15,9 @@ pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 /// The folder of the script that a here-document with a shebang is, while its step runs.
 const SCRIPTS: &str = "/dev/pipes";
 
+/// A program's path, and its text.
+type Script = (String, String);
+
 /// A stage that is being put together.
 #[derive(Debug)]
 pub struct StageState<'a> {
@@ -139,7 +142,7 @@ impl<'a> StageState<'a> {
                 Action::None
             }
             Instruction::Healthcheck(check) => {
-                let check = self.health(check);
+                let check = health(check);
                 self.settings.set("Healthcheck", check);
                 Action::None
             }
@@ -186,21 +189,15 @@ impl<'a> StageState<'a> {
     }
 
     fn word(&self, word: &Word) -> Result<String, BuildError> {
-        self.expanded(word, |expander, text| expander.word(text))
+        let lookup = |name: &str| self.lookup(name);
+        let expanded = Expander::new(self.escape, &lookup).word(&word.text);
+        expanded.map_err(|err| BuildError::at(word.at, err.to_string()))
     }
 
     fn words(&self, word: &Word) -> Result<Vec<String>, BuildError> {
-        self.expanded(word, |expander, text| expander.words(text))
-    }
-
-    fn expanded<T>(
-        &self,
-        word: &Word,
-        expand: impl FnOnce(&Expander<'_>, &str) -> Result<T, crate::containerfile::ExpandError>,
-    ) -> Result<T, BuildError> {
         let lookup = |name: &str| self.lookup(name);
-        let expander = Expander::new(self.escape, &lookup);
-        expand(&expander, &word.text).map_err(|err| BuildError::at(word.at, err.to_string()))
+        let expanded = Expander::new(self.escape, &lookup).words(&word.text);
+        expanded.map_err(|err| BuildError::at(word.at, err.to_string()))
     }
 
     fn pairs(&self, pairs: &[crate::containerfile::Pair]) -> Result<Vec<(String, String)>, BuildError> {
@@ -226,31 +223,6 @@ impl<'a> StageState<'a> {
             Command::Exec(list) => list.clone(),
             Command::Shell(text) => self.settings.shell().into_iter().chain([text.clone()]).collect(),
         }
-    }
-
-    fn health(&self, check: &Healthcheck) -> Value {
-        let Healthcheck::Command { command, times, retries } = check else {
-            return json!({ "Test": ["NONE"] });
-        };
-        let test: Vec<String> = match command {
-            Command::Exec(list) => ["CMD".to_owned()].into_iter().chain(list.iter().cloned()).collect(),
-            Command::Shell(text) => vec!["CMD-SHELL".into(), text.clone()],
-        };
-        let mut value = json!({ "Test": test });
-        let HealthTimes { interval, timeout, start_period, start_interval } = times;
-        let fields = [
-            ("Interval", interval),
-            ("Timeout", timeout),
-            ("StartPeriod", start_period),
-            ("StartInterval", start_interval),
-            ("Retries", retries),
-        ];
-        for (key, number) in fields {
-            if let (Some(number), Some(value)) = (number, value.as_object_mut()) {
-                value.insert(key.into(), json!(number));
-            }
-        }
-        value
     }
 
     fn run(&self, run: &crate::containerfile::Run, at: Position) -> Result<Run, BuildError> {
@@ -305,7 +277,7 @@ impl<'a> StageState<'a> {
         &self,
         run: &crate::containerfile::Run,
         at: Position,
-    ) -> Result<(Vec<String>, Option<(String, String)>), BuildError> {
+    ) -> Result<(Vec<String>, Option<Script>), BuildError> {
         let text = match (&run.command, run.heredocs.first()) {
             (Command::Exec(list), None) => return Ok((list.clone(), None)),
             (Command::Exec(_), Some(_)) => {
@@ -386,6 +358,32 @@ impl<'a> StageState<'a> {
     }
 }
 
+/// A health check as docker's config has it.
+fn health(check: &Healthcheck) -> Value {
+    let Healthcheck::Command { command, times, retries } = check else {
+        return json!({ "Test": ["NONE"] });
+    };
+    let test: Vec<String> = match command {
+        Command::Exec(list) => ["CMD".to_owned()].into_iter().chain(list.iter().cloned()).collect(),
+        Command::Shell(text) => vec!["CMD-SHELL".into(), text.clone()],
+    };
+    let mut value = json!({ "Test": test });
+    let HealthTimes { interval, timeout, start_period, start_interval } = times;
+    let fields = [
+        ("Interval", interval),
+        ("Timeout", timeout),
+        ("StartPeriod", start_period),
+        ("StartInterval", start_interval),
+        ("Retries", retries),
+    ];
+    for (key, number) in fields {
+        if let (Some(number), Some(value)) = (number, value.as_object_mut()) {
+            value.insert(key.into(), json!(number));
+        }
+    }
+    value
+}
+
 /// A path without `.`, `..` and doubled slashes, from the root on.
 pub(super) fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
@@ -402,9 +400,9 @@ pub(super) fn clean(path: &str) -> String {
 }
 
 /// The keys of ports in a config: `80/tcp`, one for each of a range.
-fn ports(word: &Word, list: &[String]) -> Result<Vec<String>, BuildError> {
+fn ports(word: &Word, texts: &[String]) -> Result<Vec<String>, BuildError> {
     let mut ports = Vec::new();
-    for text in list {
+    for text in texts {
         let fault = || {
             let message = format!("`{text}` is no port");
             BuildError::hinted(word.at, message, "as in `80`, `53/udp` or `8000-8010`")
@@ -414,13 +412,13 @@ fn ports(word: &Word, list: &[String]) -> Result<Vec<String>, BuildError> {
         if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {
             return Err(fault());
         }
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let first: u16 = first.parse().map_err(|_| fault())?;
-        let last: u16 = last.parse().map_err(|_| fault())?;
-        if last < first {
+        let (start, end) = range.split_once('-').unwrap_or((range, range));
+        let start: u16 = start.parse().map_err(|_| fault())?;
+        let end: u16 = end.parse().map_err(|_| fault())?;
+        if end < start {
             return Err(fault());
         }
-        ports.extend((first..=last).map(|port| format!("{port}/{protocol}")));
+        ports.extend((start..=end).map(|port| format!("{port}/{protocol}")));
     }
     Ok(ports)
 }

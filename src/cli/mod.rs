@@ -50,7 +50,8 @@ enum Command {
     Inspect(inspect::Args),
     Check(check::Args),
     Bundle(bundle::Args),
-    Run(run::Args),
+    // Boxed, since it has many more options than the others.
+    Run(Box<run::Args>),
     Copy(copy::Args),
     Image(image::Args),
     Index(index::Args),

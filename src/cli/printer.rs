@@ -42,6 +42,11 @@ impl Printer {
         Self { verbosity }
     }
 
+    /// Whether this much is said, and no more or less.
+    pub(super) fn is(self, verbosity: Verbosity) -> bool {
+        self.verbosity == verbosity
+    }
+
     /// Standard output, buffered; colours are dropped where they are not wanted (`NO_COLOR`, no terminal).
     #[expect(
         clippy::unused_self,

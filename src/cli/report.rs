@@ -10,7 +10,7 @@ use super::printer::{ERROR, HINT, line};
 use super::table::shown;
 use crate::binfmt::{BinfmtError, ExportError, RuleError};
 use crate::bundle::BundleError;
-use crate::check::{CheckError, UnknownRule, UnknownSeverity};
+use crate::check::{CheckError, PolicyError, UnknownRule, UnknownSeverity};
 use crate::debian::DebianError;
 use crate::elf::ElfError;
 use crate::emulator::EmulatorError;
@@ -126,6 +126,7 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
         ImageError,
         LayerError,
         PlatformError,
+        PolicyError,
         ReferenceError,
         RegistryError,
         RuleError,

@@ -84,7 +84,7 @@ impl FolderWriter {
         let kind = meta.file_type();
         let mut header = self.header(&meta);
         if self.overlay && kind.is_char_device() && meta.rdev() == 0 {
-            return self.whiteout(builder, &super::whiteout::for_name(name));
+            return whiteout(builder, &super::whiteout::for_name(name));
         }
         let kind = if kind.is_dir() {
             EntryType::Directory
@@ -116,22 +116,9 @@ impl FolderWriter {
         header.set_entry_type(kind);
         builder.append_data(&mut header, name, io::empty())?;
         if self.overlay && meta.is_dir() && is_opaque(path)? {
-            return self.whiteout(builder, &name.join(super::whiteout::OPAQUE));
+            return whiteout(builder, &name.join(super::whiteout::OPAQUE));
         }
         Ok(())
-    }
-
-    /// Writes the empty file `name`, which says that something is gone.
-    fn whiteout<W: Write>(self, builder: &mut tar::Builder<W>, name: &Path) -> io::Result<()> {
-        let mut header = Header::new_gnu();
-        header.set_mode(0o644);
-        // That something is gone has no time of its own.
-        header.set_mtime(0);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_size(0);
-        header.set_entry_type(EntryType::Regular);
-        builder.append_data(&mut header, name, io::empty())
     }
 
     fn header(self, meta: &Metadata) -> Header {
@@ -145,6 +132,19 @@ impl FolderWriter {
         header.set_size(0);
         header
     }
+}
+
+/// Writes the empty file `name`, which says that something is gone.
+fn whiteout<W: Write>(builder: &mut tar::Builder<W>, name: &Path) -> io::Result<()> {
+    let mut header = Header::new_gnu();
+    header.set_mode(0o644);
+    // That something is gone has no time of its own.
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_size(0);
+    header.set_entry_type(EntryType::Regular);
+    builder.append_data(&mut header, name, io::empty())
 }
 
 /// The most that the kernel gives of a file's attributes: their names, and one's value. Source: linux/limits.h.

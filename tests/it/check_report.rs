@@ -54,6 +54,7 @@ fn report(findings: Vec<Finding>) -> Report {
         input("oci:app:1", InputKind::Image),
         input("./dist", InputKind::Files),
         input("root", InputKind::Root),
+        input("root.tar", InputKind::Root),
     ];
     Report::new(inputs, vec!["linux/arm64".into()], findings, (10, 4))
 }
@@ -62,8 +63,9 @@ fn report(findings: Vec<Finding>) -> Report {
 fn many() -> Report {
     let mut findings = vec![
         finding(Rule::Machine, "oci:app:1", "/usr/bin/x"),
-        finding(Rule::Linkage, "./dist", "./dist/x"),
+        finding(Rule::Shebang, "./dist", "./dist/x"),
         finding(Rule::Machine, "root", "/bin/sh"),
+        finding(Rule::Machine, "root.tar", "/bin/sh"),
     ];
     findings[0].layer = Some(Layer {
         number: 3,
@@ -84,7 +86,7 @@ fn many() -> Report {
         findings.push(bad);
         let mut path = OsString::from("./dist");
         path.push(&name);
-        findings.push(finding(Rule::Linkage, "./dist", path));
+        findings.push(finding(Rule::Shebang, "./dist", path));
     }
     report(findings)
 }
@@ -94,20 +96,23 @@ fn written(
     report: &Report,
 ) -> String {
     let policy = Policy::default();
-    let context = Context { base: Some(Path::new("/work")), fail_on: Severity::Error, policy: &policy };
+    // Of the roots, `root` is a folder there, and `root.tar` is none.
+    let base = tempfile::tempdir().unwrap();
+    fs::create_dir(base.path().join("root")).unwrap();
+    let context = Context { base: Some(base.path()), fail_on: Severity::Error, policy: &policy };
     let mut out = Vec::new();
     write(&mut out, report, &context).unwrap();
     String::from_utf8(out).unwrap()
 }
 
 /// Runs a Python script with `args`, and gives what it prints as JSON.
-fn python(cx: &Cx, script: &str, args: &[&Path]) -> Value {
+pub(crate) fn python(cx: &Cx, script: &str, args: &[&Path]) -> Value {
     let out = ran(cx.command("python3").arg("-c").arg(script).args(args)).success();
     serde_json::from_str(&out).unwrap_or_else(|err| panic!("{err}: {out}"))
 }
 
 #[track_caller]
-fn hold_against_schema(cx: &Cx, sarif: &Path) {
+pub(crate) fn hold_against_schema(cx: &Cx, sarif: &Path) {
     let script = "import json, sys, jsonschema\n\
                   schema, log = (json.load(open(path)) for path in sys.argv[1:])\n\
                   faults = jsonschema.Draft7Validator(schema, format_checker=jsonschema.FormatChecker()).iter_errors(log)\n\
@@ -215,6 +220,13 @@ fn sarif_says_where_why_and_what_to_do() {
     }
     "#);
     assert_eq!(of("machine", "root/bin/sh")["locations"][0].get("logicalLocations"), None);
+    let archived = of("machine", "bin/sh");
+    let base = &archived["locations"][0]["physicalLocation"]["artifactLocation"]["uriBaseId"];
+    let bases = &log["runs"][0]["originalUriBaseIds"];
+    assert_eq!(
+        bases[base.as_str().unwrap()]["description"]["text"],
+        "the root of the files in root.tar, linux/arm64"
+    );
     assert_eq!(
         of("platform-mismatch", "oci%3Aapp%3A1")["locations"][0]["logicalLocations"][0]["kind"],
         "image"
@@ -252,7 +264,7 @@ fn junit_is_read_by_common_readers() {
     }
     let suites: Vec<&str> =
         read["suites"].as_array().unwrap().iter().map(|suite| suite[0].as_str().unwrap()).collect();
-    assert_eq!(suites, ["oci:app:1", "./dist", "root", "polyarch.toml"]);
+    assert_eq!(suites, ["oci:app:1", "./dist", "root", "root.tar", "polyarch.toml"]);
     let names = read["names"].as_array().unwrap();
     assert!(names.contains(&serde_json::json!([
         "polyarch.machine",
@@ -270,7 +282,7 @@ fn junit_has_rules_that_nothing_breaks_and_those_that_are_off() {
     policy.set(Rule::Size, "off".parse().unwrap());
     let context = Context { base: None, fail_on: Severity::Warning, policy: &policy };
     let mut out = Vec::new();
-    let mut report = report(vec![finding(Rule::Linkage, "root", "/bin/x")]);
+    let mut report = report(vec![finding(Rule::Shebang, "root", "/bin/x")]);
     report.inputs.retain(|input| input.name == "root");
     formats::junit(&mut out, &report, &context).unwrap();
     let text = String::from_utf8(out).unwrap();
@@ -312,8 +324,8 @@ fn annotations_cannot_be_forged_by_names() {
     let text = written(formats::github, &report);
     let commands = commands(&text);
     let count = |name: &str| commands.iter().filter(|command| command.0 == name).count();
-    // 13 errors and 11 warnings are more than GitHub shows of a kind.
-    assert_eq!((report.summary.errors, report.summary.warnings), (13, 11));
+    // 14 errors and 11 warnings are more than GitHub shows of a kind.
+    assert_eq!((report.summary.errors, report.summary.warnings), (14, 11));
     assert_eq!((count("error"), count("warning"), count("notice")), (10, 10, 2), "{text}");
     assert_eq!((count("group"), count("endgroup")), (1, 1));
     assert_eq!(commands.len(), 24, "{text}");
@@ -329,11 +341,14 @@ fn annotations_cannot_be_forged_by_names() {
         .find(|command| command.1.iter().any(|(_, value)| value == "allowance-unused"))
         .unwrap();
     assert_eq!(policy.1[..2], [("file".into(), "polyarch.toml".into()), ("line".into(), "7".into())]);
-    assert!(commands.iter().any(|command| command.2 == "4 more are in the log of this step"), "{text}");
+    assert!(commands.iter().any(|command| command.2 == "5 more are in the log of this step"), "{text}");
     // What is in an image is no file of the repository.
-    let inside =
-        commands.iter().find(|command| command.2.starts_with("oci:app:1 (linux/arm64)!/usr/bin/x")).unwrap();
-    assert_eq!(inside.1, [("title".to_owned(), "machine (linux/arm64)".to_owned())]);
+    let title = vec![("title".to_owned(), "machine (linux/arm64)".to_owned())];
+    let inside = commands.iter().find(|command| command.1 == title).unwrap();
+    assert!(
+        inside.2.starts_with("oci:app:1 (linux/arm64): it is a program for amd64\nTo do: "),
+        "{inside:?}"
+    );
 }
 
 #[test]
@@ -344,7 +359,13 @@ fn a_name_in_an_annotation_is_told_as_it_is() {
         let text = written(formats::github, &report(vec![finding(Rule::Machine, "./dist", &path)]));
         assert_eq!(text.matches(['\n', '\r']).count(), 1, "{text:?}");
         let commands = commands(&text);
-        let expected = format!("dist{}", name.to_string_lossy());
+        // Of control characters ends of lines alone have a form.
+        let shown = |character: char| match character {
+            '\r' | '\n' => character.to_string(),
+            control if control.is_control() => control.escape_default().to_string(),
+            other => other.to_string(),
+        };
+        let expected = format!("dist{}", name.to_string_lossy().chars().map(shown).collect::<String>());
         assert_eq!(commands[0].1[0], ("file".to_owned(), expected), "{text:?}");
     }
 }
@@ -423,14 +444,14 @@ fn a_policy_sets_severities_and_turns_rules_off() {
     unknown.severity = Severity::Unknown;
     let findings = vec![
         finding(Rule::Machine, "oci:app:1", "/a"),
-        finding(Rule::Linkage, "oci:app:1", "/a"),
+        finding(Rule::Shebang, "oci:app:1", "/a"),
         finding(Rule::Size, "oci:app:1", "/a"),
         unknown,
     ];
-    let policy = "[check.rules]\nmachine = 'note'\nlinkage = 'error'\nsize = 'off'\nisa = 'error'\n";
+    let policy = "[check.rules]\nmachine = 'note'\nshebang = 'error'\nsize = 'off'\nisa = 'error'\n";
     assert_eq!(
         rules(&applied(policy, findings)),
-        [(Rule::Linkage, Severity::Error), (Rule::Machine, Severity::Note), (Rule::Isa, Severity::Unknown),]
+        [(Rule::Shebang, Severity::Error), (Rule::Machine, Severity::Note), (Rule::Isa, Severity::Unknown),]
     );
 }
 

@@ -10,6 +10,8 @@ mod binfmt_exec;
 mod build_steps;
 mod bundle;
 mod check;
+mod check_ci;
+mod check_output;
 mod check_report;
 mod check_table;
 mod compress;

@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 
-use super::place::{Place, whole};
+use super::place::{Place, prefix};
 use super::{Context, Report};
 use crate::check::{Finding, Severity};
 
@@ -41,12 +41,9 @@ pub fn github(out: &mut impl Write, report: &Report, context: &Context<'_>) -> i
     }
     writeln!(out, "::group::{} more findings", left_out.len())?;
     for finding in left_out {
-        let place = whole(finding, &Place::of(finding, report, context));
-        writeln!(
-            out,
-            "{}",
-            plain(&format!("{} {}: {place}: {}", finding.severity, finding.rule, finding.message))
-        )?;
+        let prefix = prefix(finding, &Place::of(finding, report, context));
+        let line = format!("{} {}: {prefix}{}", finding.severity, finding.rule, finding.message);
+        writeln!(out, "{}", plain(&line))?;
     }
     writeln!(out, "::endgroup::")
 }
@@ -64,13 +61,24 @@ fn annotation(out: &mut impl Write, command: &str, finding: &Finding, place: &Pl
         Some(target) => format!("{} ({target})", finding.rule),
         None => finding.rule.as_str().to_owned(),
     };
-    let text = format!("{}: {}\nTo do: {}", whole(finding, place), finding.message, finding.help);
+    let text = format!("{}{}\nTo do: {}", prefix(finding, place), finding.message, finding.help);
     writeln!(out, "title={}::{}", property(&title), data(&text))
 }
 
-/// Text behind the `::` of a command.
+/// Text behind the `::` of a command. Of control characters only ends of lines have a form there; the rest, by which a log could
+/// be painted over, is written as escapes.
 fn data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    let mut data = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '%' => data.push_str("%25"),
+            '\r' => data.push_str("%0D"),
+            '\n' => data.push_str("%0A"),
+            control if control.is_control() => data.extend(control.escape_default()),
+            other => data.push(other),
+        }
+    }
+    data
 }
 
 /// The value of a command's property.

@@ -28,6 +28,8 @@ impl<'a> Place<'a> {
         let kind = report.inputs.iter().find(|input| input.name == finding.input).map(|input| input.kind);
         match kind {
             Some(InputKind::Image) => Self::Inside(trimmed(path)),
+            // In a tar file, or in a folder.
+            Some(InputKind::Root) if !is_folder(input, context.base) => Self::Inside(trimmed(path)),
             Some(InputKind::Root) => {
                 let folder = input.strip_suffix(b"/").unwrap_or(input);
                 let whole = [folder, b"/", trimmed(path)].concat();
@@ -43,6 +45,11 @@ impl<'a> Place<'a> {
             None => Self::File(Cow::Borrowed(from_base(path, context.base))),
         }
     }
+}
+
+fn is_folder(input: &[u8], base: Option<&Path>) -> bool {
+    let input = Path::new(OsStr::from_bytes(input));
+    base.map_or_else(|| input.to_owned(), |base| base.join(input)).is_dir()
 }
 
 fn trimmed(path: &[u8]) -> &[u8] {
@@ -62,6 +69,14 @@ fn from_base<'a>(path: &'a [u8], base: Option<&Path>) -> &'a [u8] {
             }
             path
         }
+    }
+}
+
+/// What has to be said before a finding's message, which names the file but not the image that it is in.
+pub(super) fn prefix(finding: &Finding, place: &Place<'_>) -> String {
+    match place {
+        Place::File(_) => String::new(),
+        Place::Inside(_) | Place::Image => format!("{}: ", whole(finding, &Place::Image)),
     }
 }
 

@@ -5,17 +5,18 @@ use std::io::Write as _;
 use anyhow::Context as _;
 
 use super::super::exit::ExitStatus;
-use super::super::format::{self, Format};
+use super::super::format;
 use super::super::printer::Printer;
 use super::super::table::{self, shown};
 use crate::check::Report;
 
 /// Writes the answer. It was found that something does not fit where an input fits nothing at all.
-pub(super) fn write(report: &Report, format: Format, printer: Printer) -> anyhow::Result<ExitStatus> {
+pub(super) fn write(report: &Report, is_json: bool, printer: Printer) -> anyhow::Result<ExitStatus> {
     let mut out = printer.stdout();
-    let mut write = || match format {
-        Format::Json => format::json(&mut out, report),
-        Format::Text => {
+    let mut write = || {
+        if is_json {
+            format::json(&mut out, report)
+        } else {
             // What fits is what was asked for.
             let mut fits: Vec<_> = report.fits.iter().collect();
             fits.sort_by_key(|fit| !fit.fits);

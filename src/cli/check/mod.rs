@@ -1,5 +1,12 @@
 //! `polyarch check`: whether images and programs run where they are meant to.
 
+mod explain;
+mod fits;
+mod keep;
+mod output;
+mod policy;
+mod text;
+
 use std::ffi::OsString;
 use std::io::Write as _;
 
@@ -7,17 +14,12 @@ use anyhow::Context as _;
 
 use super::dirs;
 use super::exit::ExitStatus;
-use super::format::{self, Format};
 use super::printer::Printer;
 use super::registry::RegistryArgs;
 use super::report::Told;
-use crate::check::{Check, Options, Report, Severity, Which};
+use crate::check::{Check, Options, Report, Which};
 use crate::image::ImageRef;
 use crate::target::{Catalogue, Platform, Target};
-
-mod fits;
-mod keep;
-mod text;
 
 /// Fail when an image or a program will not run where it is meant to
 ///
@@ -26,12 +28,13 @@ mod text;
 /// Rules are listed in docs/check.md.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit status: 0 nothing of severity error was found; 1 something was; 2 an input could not be checked"
+    after_help = "Exit status: 0 nothing that fails was found; 1 something was: an error, or what `--fail-on` names; 2 an input could not be \
+                  checked, or wrong usage"
 )]
 pub(super) struct Args {
     /// Images (a name of the store, `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE`, `docker-archive:FILE`), root file
     /// systems in folders or archives, programs, or folders of them
-    #[arg(required = true, value_name = "INPUT")]
+    #[arg(required_unless_present = "explain", value_name = "INPUT")]
     inputs: Vec<OsString>,
 
     /// What it is meant for: a target's name, a file of your own, or `all` to be told which targets it fits (may be repeated,
@@ -71,14 +74,20 @@ pub(super) struct Args {
     #[arg(long, value_name = "MIB")]
     flash: Option<u32>,
 
-    /// How to print
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    /// Tell what a rule holds, why, and how to mend what breaks it; `all` lists the rules
+    #[arg(long, value_name = "RULE", value_parser = explain::topic, conflicts_with = "inputs")]
+    explain: Option<explain::Topic>,
 
     #[command(flatten)]
     keep: keep::KeepArgs,
 
     #[command(flatten)]
+    policy: policy::PolicyArgs,
+
+    #[command(flatten)]
+    output: output::OutputArgs,
+
+    #[command(flatten, next_help_heading = "Registries")]
     registry: RegistryArgs,
 }
 
@@ -99,34 +108,40 @@ fn kernel(text: &str) -> Result<String, String> {
 
 impl Args {
     pub(super) fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
-        let report = self.collect(printer)?;
+        if let Some(topic) = self.explain {
+            let mut out = printer.stdout();
+            explain::print(&mut out, topic)
+                .and_then(|()| out.flush())
+                .context("writing to standard output")?;
+            return Ok(ExitStatus::Success);
+        }
+        let decided = self.policy.decide(printer)?;
+        let mut report = self.collect(&decided, printer)?;
         if !report.fits.is_empty() {
-            return fits::write(&report, self.format, printer);
+            return fits::write(&report, self.output.is_json(), printer);
         }
-        let mut out = printer.stdout();
-        match self.format {
-            Format::Text => text::print(&mut out, &report),
-            Format::Json => format::json(&mut out, &report),
-        }
-        .and_then(|()| out.flush())
-        .context("writing to standard output")?;
-        Ok(if report.fails(Severity::Error) { ExitStatus::Found } else { ExitStatus::Success })
+        decided.settle(&mut report)?;
+        self.output.write(&report, &decided, printer)?;
+        Ok(if report.fails(decided.fail_on) { ExitStatus::Found } else { ExitStatus::Success })
     }
 
     /// Everything that is found, before anybody decides what of it counts.
-    fn collect(&self, printer: Printer) -> anyhow::Result<Report> {
+    fn collect(&self, decided: &policy::Decided, printer: Printer) -> anyhow::Result<Report> {
         let catalogue = Catalogue::builtin();
-        let fits = self.target.iter().any(|name| name == ALL);
-        if fits && self.target.len() > 1 {
+        // What the command line says is instead of what the policy says.
+        let names = if self.target.is_empty() { &decided.policy.targets } else { &self.target };
+        let fits = names.iter().any(|name| name == ALL);
+        if fits && names.len() > 1 {
             let message = "`--target all` stands alone: it tells of every target";
             return Err(Told::new(message, "leave the others out, or `all`").into());
         }
         let targets: Vec<Target> = if fits {
             catalogue.targets().to_vec()
         } else {
-            self.target.iter().map(|name| catalogue.resolve(name)).collect::<Result<_, _>>()?
+            names.iter().map(|name| catalogue.resolve(name)).collect::<Result<_, _>>()?
         };
-        let is_routeros = self.profile == Some(Profile::RouterOs);
+        let is_routeros =
+            self.profile == Some(Profile::RouterOs) || decided.policy.profile.as_deref() == Some("routeros");
         let references: Vec<ImageRef> =
             self.inputs.iter().filter_map(|input| ImageRef::find(&input.to_string_lossy()).ok()).collect();
         let access =
