@@ -3,14 +3,17 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::debian::DebianError;
 use crate::image::ImageError;
+use crate::layer::LayerError;
+use crate::stub::StubError;
 
 /// A bundle could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BundleError {
     /// The program cannot be read.
-    #[error("reading the program `{}`", path.display())]
+    #[error("reading `{}`", path.display())]
     Read {
         /// The program.
         path: PathBuf,
@@ -72,6 +75,97 @@ pub enum BundleError {
         /// The host's platform.
         host: String,
     },
+    /// A script needs an interpreter, which was not bundled.
+    #[error("`{}` is a script of `{interpreter}`", path.display())]
+    Script {
+        /// The script.
+        path: PathBuf,
+        /// Its interpreter.
+        interpreter: String,
+    },
+    /// What a program needs is not in the root file system.
+    #[error("`{}` needs what is not there: {}", path.display(), names.join(", "))]
+    Missing {
+        /// The program.
+        path: PathBuf,
+        /// What is missing.
+        names: Vec<String>,
+    },
+    /// The layers of an image cannot be read.
+    #[error("reading the files of the image")]
+    Layers {
+        /// Why.
+        #[source]
+        source: LayerError,
+    },
+    /// There is no stub for the host.
+    #[error("there is no stub for the host `{host}`")]
+    NoStub {
+        /// The target.
+        host: String,
+    },
+    /// A stub cannot be made.
+    #[error("making the stub for `{path}`")]
+    Stub {
+        /// What it is to run.
+        path: String,
+        /// Why.
+        #[source]
+        source: StubError,
+    },
+    /// The list of what is in the bundle cannot be written.
+    #[error("writing the bundle's manifest")]
+    Manifest {
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The base image is not for the host.
+    #[error("the base image is for {platform}, and the host is {host}")]
+    Base {
+        /// The base's platform.
+        platform: String,
+        /// The host's.
+        host: String,
+    },
+    /// The image is a bundle already.
+    #[error("the image is a bundle already: it has `/.polyarch`")]
+    IsBundle,
+    /// A program or a library would take the place of the base image's own.
+    #[error("the base image has a `{path}` of its own")]
+    Conflict {
+        /// The path.
+        path: String,
+    },
+    /// What a flag asks for is not to be found.
+    #[error("{what} cannot be found")]
+    NoExtra {
+        /// What.
+        what: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// A whole image holds no program that needs an emulator on the host.
+    #[error("the image holds no program that {host} does not run itself")]
+    NothingForeign {
+        /// The host's platform.
+        host: String,
+    },
+    /// Debian has no static busybox for the host.
+    #[error("there is no static busybox for the host `{host}`")]
+    NoShell {
+        /// The target.
+        host: String,
+    },
+    /// The host's busybox cannot be had.
+    #[error("getting a static busybox for the host `{host}`")]
+    Shell {
+        /// The target.
+        host: String,
+        /// Why.
+        #[source]
+        source: Box<DebianError>,
+    },
     /// The image's config cannot be made from what was given.
     #[error("making the bundle's config")]
     Config {
@@ -93,9 +187,21 @@ impl BundleError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Dynamic { .. } => "only static programs can be bundled yet: link it with `-static` \
-                 (Go: `CGO_ENABLED=0`; Rust: a `-musl` target)"
+            Self::Dynamic { .. } => "say where its libraries are: `--from IMAGE`, `--from FOLDER` (a root file system), \
+                 or `--from deb:PACKAGE`; or link it statically"
                 .into(),
+            Self::Script { .. } => "say where its interpreter is: `--from IMAGE`, `--from FOLDER` or `--from deb:PACKAGE`".into(),
+            Self::Missing { .. } => "give `--from` a root file system that has it, such as the image that the program was built in".into(),
+            Self::NoStub { .. } => {
+                let hosts: Vec<&str> = crate::stub::HostPrograms::hosts().collect();
+                format!("there are stubs for hosts whose programs QEMU calls {}", hosts.join(", "))
+            }
+            Self::Base { .. } => "`--base` takes an image of the platform that `--host` names".into(),
+            Self::IsBundle => "bundle what it was made of".into(),
+            Self::Conflict { .. } => "leave `--base` out, or take a base of another distribution".into(),
+            Self::NoShell { .. } => "leave `--shell` out, or add one with `--include`".into(),
+            Self::NoExtra { hint, .. } => (*hint).into(),
+            Self::NothingForeign { .. } => "copy it as it is, with `polyarch copy`; or is `--host` another machine?".into(),
             Self::NotProgram { .. } => "`polyarch inspect` shows what it is".into(),
             Self::UnknownGuest { .. } => "`polyarch target list` shows the machines that are known".into(),
             Self::WrongTarget { guest, .. } => {

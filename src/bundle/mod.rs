@@ -1,12 +1,27 @@
-//! Bundles: images for a host that carry a guest's program and the emulator that it needs.
+//! Bundles: images for a host that carry a guest's programs and the emulator that they need.
 //!
-//! A bundle's entry point runs the program through the emulator by its path, so that it runs anywhere
-//! that images of the host's platform do, without any handler. Labels ([`crate::image::labels`]) say what is in it.
+//! Under each program's own name stands a stub ([`crate::stub`]), which executes the emulator with the program, which is beside it
+//! as `.NAME.guest`: whoever executes it, by whichever path, without any handler. A bundle is made of programs
+//! with what they load ([`Gatherer`], [`Bundle`]), or of a whole foreign image ([`Whole`]). Labels ([`crate::image::labels`]) and
+//! `/.polyarch/manifest.json` say what is in it.
 
+mod equip;
 mod error;
+mod extras;
+mod gather;
 mod make;
+mod origin;
 mod program;
+mod settings;
+mod shell;
+mod whole;
 
+pub use equip::{Equipment, Keep};
 pub use error::BundleError;
+pub use extras::Extras;
+pub use gather::{Gathered, Gatherer, Placed};
 pub use make::Bundle;
-pub use program::Program;
+pub use origin::Origin;
+pub use settings::Settings;
+pub use shell::shell;
+pub use whole::{Turned, Whole};

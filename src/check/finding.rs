@@ -1,11 +1,14 @@
 //! What was found.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use super::Rule;
@@ -95,7 +98,7 @@ pub struct Finding {
     pub platform: Option<String>,
     /// The file. In an image or a root: its path there, from `/`. Else the input as it was given and the path beneath it. `None`
     /// for what is of the image itself.
-    #[serde(serialize_with = "lossy_path")]
+    #[serde(flatten, serialize_with = "path_fields")]
     pub path: Option<PathBuf>,
     /// The line in it, from 1, where the file is a text and one line is to blame.
     pub line: Option<u32>,
@@ -118,8 +121,17 @@ fn lossy<S: Serializer>(text: &OsString, serializer: S) -> Result<S::Ok, S::Erro
 }
 
 #[expect(clippy::ref_option, reason = "serde hands fields over so")]
-fn lossy_path<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
-    path.as_ref().map(|path| path.to_string_lossy()).serialize(serializer)
+/// `path`, and only where it is no UTF-8, and `path` therefore not exact, `path_hex`.
+fn path_fields<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = path.as_ref().map(|path| path.to_string_lossy());
+    let mut fields = serializer.serialize_map(None)?;
+    fields.serialize_entry("path", &text)?;
+    if let (Some(path), Some(Cow::Owned(_))) = (path, &text) {
+        let bytes = path.as_os_str().as_bytes().iter();
+        let hex = bytes.map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
+        fields.serialize_entry("path_hex", &hex)?;
+    }
+    fields.end()
 }
 
 /// What an input is.

@@ -49,8 +49,8 @@ struct Cli {
 enum Command {
     Inspect(inspect::Args),
     Check(check::Args),
-    Bundle(bundle::Args),
-    // Boxed, since it has many more options than the others.
+    // Boxed, since they have many more options than the others.
+    Bundle(Box<bundle::Args>),
     Run(Box<run::Args>),
     Copy(copy::Args),
     Image(image::Args),

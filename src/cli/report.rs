@@ -96,7 +96,8 @@ pub(super) fn hint(message: &str) {
     line(format_args!("{HINT}hint{HINT:#}: {message}"));
 }
 
-fn is_broken_pipe(err: &(dyn Error + 'static)) -> bool {
+/// Whether whoever read what we wrote has gone.
+pub(super) fn is_broken_pipe(err: &(dyn Error + 'static)) -> bool {
     err.downcast_ref::<io::Error>().is_some_and(|err| err.kind() == io::ErrorKind::BrokenPipe)
 }
 

@@ -106,6 +106,14 @@ impl Deb {
         self.entries(self.data)
     }
 
+    /// The tar stream of the files that it installs.
+    ///
+    /// # Errors
+    /// [`DebianError::Read`].
+    pub fn stream(&self) -> Result<Box<dyn Read + Send>, DebianError> {
+        self.open_part(self.data)
+    }
+
     /// Its control file and maintainer scripts.
     ///
     /// # Errors
@@ -223,11 +231,15 @@ impl Deb {
     }
 
     fn entries(&self, member: Part) -> Result<Entries, DebianError> {
+        self.open_part(member).map(tar::Archive::new)
+    }
+
+    fn open_part(&self, member: Part) -> Result<Box<dyn Read + Send>, DebianError> {
         let open = || {
             let mut file = File::open(&self.path)?;
             file.seek(SeekFrom::Start(member.offset))?;
             let reader = member.compression.reader(file.take(member.size))?;
-            io::Result::Ok(tar::Archive::new(Box::new(reader.take(LIMIT)) as Box<dyn Read + Send>))
+            io::Result::Ok(Box::new(reader.take(LIMIT)) as Box<dyn Read + Send>)
         };
         open().map_err(|source| DebianError::Read { path: self.path.clone(), source })
     }

@@ -157,6 +157,14 @@ pub enum DebianError {
         /// Debian's name.
         architecture: String,
     },
+    /// A package depends on what the index has not.
+    #[error("`{package}` depends on `{dependency}`, which the suite has not")]
+    Unmet {
+        /// The package.
+        package: String,
+        /// What it depends on, as it says.
+        dependency: String,
+    },
     /// An index names a file outside the archive.
     #[error("the package `{package}` is said to be in `{file_name}`, which is no file beneath the mirror")]
     FileName {

@@ -11,6 +11,7 @@
 mod apt;
 mod control;
 mod deb;
+mod depends;
 mod digest;
 mod error;
 mod gpgv;

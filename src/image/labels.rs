@@ -10,9 +10,13 @@ pub const EMULATOR: &str = "io.polyarch.emulator";
 pub const EMULATOR_VERSION: &str = "io.polyarch.emulator.version";
 /// The emulator's digest, `sha256:…`.
 pub const EMULATOR_DIGEST: &str = "io.polyarch.emulator.digest";
-/// The program's path in the image.
+/// The path in the image of the program that it starts.
 pub const PROGRAM: &str = "io.polyarch.program";
-/// The program's digest, `sha256:…`.
-pub const PROGRAM_DIGEST: &str = "io.polyarch.program.digest";
 /// How what the foreign programs execute reaches the emulator, where the image sees to that itself: `stub` or `direct`.
 pub const EXEC: &str = "io.polyarch.emulator.exec";
+/// The target that the image was bundled for.
+pub const HOST: &str = "io.polyarch.host";
+/// The path in the image of the list of all that is in it.
+pub const MANIFEST: &str = "io.polyarch.manifest";
+/// The path in the image of a program that is the whole command line, for runtimes that take one word.
+pub const START: &str = "io.polyarch.start";

@@ -1,13 +1,13 @@
 //! An image that is being read.
 
 use std::fmt::Debug;
-use std::io::Read;
+use std::io::{self, Read};
 
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest};
 
 use super::choose::resolve;
 use super::{Access, ImageError, ImageRef, Source, parse, small_blob};
-use crate::layer::Digest;
+use crate::layer::{Digest, LayerStream};
 use crate::target::Platform;
 
 /// One layer of an image.
@@ -87,6 +87,15 @@ impl Image {
         let layer = self.entries.get(index).ok_or_else(missing)?;
         refuse_foreign(layer, &part)?;
         self.source.blob(layer)
+    }
+
+    /// All layers, the lowest first, to be read as often as it takes.
+    #[must_use]
+    pub fn streams(&self) -> Vec<LayerStream<'_>> {
+        let stream = |(at, layer): (usize, &LayerInfo)| {
+            LayerStream::new(move || self.layer(at).map_err(io::Error::other), Some(layer.diff_id))
+        };
+        self.layers.iter().enumerate().map(stream).collect()
     }
 }
 

@@ -27,7 +27,10 @@ pub use compression::{Compression, decompressed};
 pub use digest::{Digest, DigestReader, DigestWriter, ParseDigestError};
 pub use error::LayerError;
 pub use folder::FolderWriter;
-pub use merge::{Ids, LayerMemory, LayerStream, LayeredRoot, MergeOptions, TarFormat, Times, Unfit, merge};
+pub use merge::{
+    Changes, Ids, LayerMemory, LayerStream, LayeredFile, LayeredRoot, MergeOptions, Swap, TarFormat, Times,
+    Unfit, merge,
+};
 pub use metadata::Owners;
 pub use unpack::{Limits, Skipped, Unpacker};
-pub use write::{Content, LayerFile, LayerWriter, Written};
+pub use write::{Content, LayerFile, LayerWriter, Part, PartReader, Written};

@@ -1,15 +1,17 @@
 //! Writing a layer that depends on nothing but what it holds.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tar::{EntryType, Header};
 
 use super::{Compression, Compressor, Digest, LayerError};
 
 /// What a file of a layer holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Content {
     /// A folder.
@@ -20,10 +22,58 @@ pub enum Content {
     Bytes(Vec<u8>),
     /// A symbolic link to this.
     Link(String),
+    /// A part of a file.
+    Part(Part),
+}
+
+/// A part of an open file, which may have no name.
+#[derive(Debug, Clone)]
+pub struct Part {
+    pub(super) file: Arc<File>,
+    pub(super) offset: u64,
+    /// Its length, in bytes.
+    pub len: u64,
+}
+
+impl Part {
+    /// All of `file`.
+    ///
+    /// # Errors
+    /// Where the file does not tell its size.
+    pub fn whole(file: File) -> io::Result<Self> {
+        let len = file.metadata()?.len();
+        Ok(Self { file: Arc::new(file), offset: 0, len })
+    }
+
+    /// A reader of it, from its start.
+    #[must_use]
+    pub fn reader(&self) -> PartReader {
+        PartReader { part: self.clone(), at: 0 }
+    }
+}
+
+/// Reads a [`Part`]. Several may do so at once, for none moves the file's own place.
+#[derive(Debug)]
+pub struct PartReader {
+    part: Part,
+    at: u64,
+}
+
+impl Read for PartReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.part.len - self.at;
+        let length = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let count = self.part.file.read_at(&mut buffer[..length], self.part.offset + self.at)?;
+        if count == 0 && length > 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter meanwhile"));
+        }
+        self.at += count as u64;
+        Ok(count)
+    }
 }
 
 /// One file of a layer. Owner and group are 0.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct LayerFile {
     /// Its path, without a slash before or after it.
     pub path: String,
@@ -93,8 +143,11 @@ impl LayerWriter {
             header
         };
         let add = |builder: &mut tar::Builder<W>, mut header: Header, content: &mut dyn io::Read| {
-            let name =
-                if file.content == Content::Folder { format!("{}/", file.path) } else { file.path.clone() };
+            let name = if matches!(file.content, Content::Folder) {
+                format!("{}/", file.path)
+            } else {
+                file.path.clone()
+            };
             header.set_path(name)?;
             header.set_cksum();
             builder.append(&header, content)
@@ -109,6 +162,7 @@ impl LayerWriter {
             Content::Bytes(bytes) => {
                 add(builder, header(EntryType::Regular, bytes.len() as u64), &mut bytes.as_slice())
             }
+            Content::Part(part) => add(builder, header(EntryType::Regular, part.len), &mut part.reader()),
             Content::Copy(path) => {
                 let mut source = File::open(path)?;
                 let size = source.metadata()?.len();

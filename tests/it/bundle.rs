@@ -101,8 +101,7 @@ fn other_tools_read_what_is_written() {
     assert_eq!(seen["Labels"]["io.polyarch.guest"], "mips");
     assert_eq!(seen["Labels"]["io.polyarch.target"], "my/board");
     let config = skopeo(&cx, &["inspect", "--config", "oci:dir:t"]);
-    let entrypoint = ["/.polyarch/qemu-mips", "-0", "/bin/probe", "-cpu", "24Kc", "/bin/probe"];
-    assert_eq!(config["config"]["Entrypoint"], json!(entrypoint));
+    assert_eq!(config["config"]["Entrypoint"], json!(["/bin/probe"]));
     assert_eq!(config["config"]["Cmd"], json!(["uname", "-x"]));
     assert_eq!(config["config"]["Env"], json!(["A=b c"]));
     assert_eq!(config["config"]["WorkingDir"], "/w");
@@ -170,8 +169,15 @@ fn a_docker_archive_holds_what_every_reader_knows_and_no_more() {
             (String::from_utf8_lossy(&entry.path_bytes()).into_owned(), entry.header().mode().unwrap())
         })
         .collect();
-    let expected = [".polyarch/", ".polyarch/qemu-mips", "bin/", "bin/probe"];
-    assert_eq!(listed, expected.map(|name| (name.to_owned(), 0o755)));
+    let expected = [
+        (".polyarch/", 0o755),
+        (".polyarch/manifest.json", 0o644),
+        (".polyarch/qemu-mips", 0o755),
+        ("bin/", 0o755),
+        ("bin/.probe.guest", 0o755),
+        ("bin/probe", 0o755),
+    ];
+    assert_eq!(listed, expected.map(|(name, mode)| (name.to_owned(), mode)));
 }
 
 #[test]
@@ -203,16 +209,26 @@ fn what_cannot_be_bundled_is_refused_and_leaves_nothing() {
     cx.file("short", "\x7fELF");
     let whole = fs::read(cx.path("probe")).unwrap();
     cx.file("cut", &whole[..60]);
+    fs::create_dir(cx.path("empty")).unwrap();
     let before = names(&cx.path(""));
     for (args, words) in [
         (vec!["dynamic"], "dynamically linked: it needs `/lib/ld.so.1`"),
-        (vec!["dynamic"], "`-static`"),
+        (vec!["dynamic"], "`--from deb:PACKAGE`"),
         (vec!["object"], "no executable"),
-        (vec!["text"], "no ELF file"),
+        (vec!["text"], "is a script of `/bin/sh`"),
         (vec!["short"], "cut short"),
         (vec!["cut"], "beyond the end of the file"),
-        (vec!["missing"], "reading the program `missing`"),
+        (vec!["missing"], "reading `missing`"),
         (vec!["/usr/bin"], "it is no file"),
+        (vec!["dynamic", "--from", "empty"], "needs what is not there: /lib/ld.so.1"),
+        (vec!["probe", "--from", "empty", "--from", "deb:x"], "`--from` takes one image or folder"),
+        (vec!["/bin/sh", "--from", "deb:dash"], "give `--target` or `--platform`"),
+        (vec!["probe", "--entrypoint", "[1]"], "no JSON array of words"),
+        (vec!["probe", "--port", "x"], "a port is given as"),
+        (vec!["probe", "--passwd", "--user", "me"], "`me` is no number"),
+        (vec!["probe", "--timezone", "../passwd"], "the time zone `../passwd` cannot be found"),
+        (vec!["probe", "--include", "/no/such"], "reading `/no/such`"),
+        (vec!["--rootfs", "empty"], "holds no program that linux/amd64 does not run"),
         (vec!["probe", "--target", "linux/arm64"], "the target `linux/arm64` runs aarch64"),
         (vec!["probe", "--target", "routeros/mipsbe"], "its float ABI is hard, and the target takes soft"),
         (vec!["probe", "--emulator", "/usr/bin/true"], "dynamically linked"),
@@ -317,12 +333,17 @@ fn every_damaged_blob_is_noticed() {
         let mut changed = whole.clone();
         changed[at] ^= 1;
         cx.file("file.tar", changed);
-        refused += i32::from(cx.run(["run", "docker-archive:file.tar"]).status == 125);
+        // What was unpacked before is not read again.
+        let mut run = cx.polyarch();
+        run.env("POLYARCH_CACHE_DIR", cx.path(format!("cache{at}"))).args(["run", "docker-archive:file.tar"]);
+        refused += i32::from(ran(&mut run).status == 125);
     }
     assert_eq!(refused, 3);
     for cut in [0, 100, 1024, whole.len() / 2, whole.len() - 3000] {
         cx.file("file.tar", &whole[..cut]);
-        cx.run(["run", "docker-archive:file.tar"]).failure(125);
+        let mut run = cx.polyarch();
+        run.env("POLYARCH_CACHE_DIR", cx.path(format!("cut{cut}"))).args(["run", "docker-archive:file.tar"]);
+        ran(&mut run).failure(125);
     }
 }
 

@@ -199,6 +199,12 @@ fn reports_go_where_they_are_wanted_and_nowhere_else() {
         assert!(told.contains(expected), "{told}");
         assert!(!told.contains(".tmp"), "{told}");
     }
+    // Whoever reads only the beginning does not change the verdict.
+    let line = format!(
+        "{} check dist -t linux/arm64 --format sarif | true; echo ${{PIPESTATUS[0]}}",
+        env!("CARGO_BIN_EXE_polyarch")
+    );
+    assert_eq!(ran(cx.command("bash").args(["-c", &line])).stdout, "1\n");
     let ended = check(&["-o", "json=/dev/full"]).failure(2);
     assert!(ended.contains("writing the report `/dev/full`"), "{ended}");
 }

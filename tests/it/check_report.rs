@@ -395,6 +395,20 @@ fn gitlab_gets_what_it_asks_for() {
 }
 
 #[test]
+fn json_has_the_bytes_of_names_that_are_no_text() {
+    let json = |path: &[u8]| {
+        let path = OsString::from_vec(path.to_vec());
+        serde_json::to_value(finding(Rule::Machine, "oci:app:1", path)).unwrap()
+    };
+    let plain = json(b"/a\x1b");
+    assert_eq!((&plain["path"], plain.get("path_hex")), (&"/a\u{1b}".into(), None));
+    let odd = json(b"/a\xff");
+    assert_eq!((&odd["path"], &odd["path_hex"]), (&"/a\u{fffd}".into(), &"2f61ff".into()));
+    let keys: Vec<String> = plain.as_object().unwrap().keys().cloned().collect();
+    insta::assert_snapshot!(keys.join(" "), @"rule severity input platform path line layer target message expected found help");
+}
+
+#[test]
 fn fingerprints_outlive_order_digests_and_versions() {
     let first = finding(Rule::NeededMissing, "oci:app:1", "/usr/bin/x");
     let mut second = first.clone();

@@ -9,6 +9,7 @@ mod binfmt;
 mod binfmt_exec;
 mod build_steps;
 mod bundle;
+mod bundle_programs;
 mod check;
 mod check_ci;
 mod check_output;

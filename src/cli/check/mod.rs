@@ -16,7 +16,7 @@ use super::dirs;
 use super::exit::ExitStatus;
 use super::printer::Printer;
 use super::registry::RegistryArgs;
-use super::report::Told;
+use super::report::{Told, is_broken_pipe};
 use crate::check::{Check, Options, Report, Which};
 use crate::image::ImageRef;
 use crate::target::{Catalogue, Platform, Target};
@@ -121,7 +121,11 @@ impl Args {
             return fits::write(&report, self.output.is_json(), printer);
         }
         decided.settle(&mut report)?;
-        self.output.write(&report, &decided, printer)?;
+        match self.output.write(&report, &decided, printer) {
+            // Whoever reads only the beginning, as `head`, takes nothing away from the verdict.
+            Err(err) if err.chain().any(is_broken_pipe) => {}
+            written => written?,
+        }
         Ok(if report.fails(decided.fail_on) { ExitStatus::Found } else { ExitStatus::Success })
     }
 

@@ -145,10 +145,12 @@ pub(super) fn write_file(
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    // The error of making a file in it would name a file that nobody knows.
-    fs::metadata(folder)?;
-    let mut temporary =
-        tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o666)).tempfile_in(folder)?;
+    // The error names a file that nobody knows; its cause does not.
+    let made = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o666)).tempfile_in(folder);
+    let mut temporary = made.map_err(|err| {
+        let cause = err.get_ref().and_then(|err| err.source()).map(ToString::to_string);
+        cause.map_or(err.kind().into(), |cause| io::Error::new(err.kind(), cause))
+    })?;
     fill(temporary.as_file_mut())?;
     temporary.persist(path).map(|_| ()).map_err(|err| err.error)
 }

@@ -9,7 +9,7 @@ use crate::debian::{Keyring, Mirror, Options};
 
 /// Where Debian's archive is, and its keys.
 #[derive(Debug, Default, clap::Args)]
-pub(super) struct Archive {
+pub(in crate::cli) struct Archive {
     /// Mirror of Debian's archive: a URL or a folder [default: the one that apt is configured with]
     #[arg(long, value_name = "URL|DIR")]
     pub(super) mirror: Option<String>,
@@ -21,14 +21,14 @@ pub(super) struct Archive {
 
 impl Archive {
     /// The mirror.
-    pub(super) fn open(&self, printer: Printer) -> anyhow::Result<Mirror> {
+    pub(in crate::cli) fn open(&self, printer: Printer) -> anyhow::Result<Mirror> {
         let mirror = open(self.mirror.as_deref())?;
         printer.verbose(format_args!("Debian's archive is taken from `{}`", mirror.address()));
         Ok(mirror)
     }
 
     /// The keys.
-    pub(super) fn keyring(&self) -> Result<Keyring, Told> {
+    pub(in crate::cli) fn keyring(&self) -> Result<Keyring, Told> {
         match &self.keyring {
             Some(file) if !file.is_file() => Err(Told::new(
                 format!("the keyring `{}` is no file", file.display()),
@@ -41,7 +41,7 @@ impl Archive {
 }
 
 /// The mirror at `address`, else the host's, reached as the environment and apt say.
-pub(super) fn open(address: Option<&str>) -> anyhow::Result<Mirror> {
+pub(in crate::cli) fn open(address: Option<&str>) -> anyhow::Result<Mirror> {
     let (http, https, none) = (
         variable(&["http_proxy"]),
         variable(&["https_proxy", "HTTPS_PROXY"]),

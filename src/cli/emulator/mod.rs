@@ -1,6 +1,6 @@
 //! `polyarch emulator`: finding, fetching and verifying emulators.
 
-mod archive;
+pub(super) mod archive;
 mod fetch;
 mod list;
 mod prune;

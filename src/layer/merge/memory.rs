@@ -119,6 +119,7 @@ impl Keeper {
             self.out.write_all(&number.to_le_bytes())?;
         }
         self.out.write_all(&meta.size.to_le_bytes())?;
+        self.out.write_all(&[u8::from(facts.has_capabilities)])?;
         match &facts.executable {
             None => self.out.write_all(&[0])?,
             Some(executable) => {
@@ -190,6 +191,7 @@ fn entry(kind: u8, from: &mut impl Read) -> io::Result<(Meta, Facts)> {
     let mut size = [0; 8];
     from.read_exact(&mut size)?;
     let size = u64::from_le_bytes(size);
+    let has_capabilities = byte(from)? != 0;
     let kind = match kind {
         0 => Kind::File,
         1 => Kind::Folder,
@@ -219,7 +221,8 @@ fn entry(kind: u8, from: &mut impl Read) -> io::Result<(Meta, Facts)> {
         1 => Some(piece(from)?.into_boxed_slice()),
         _ => return Err(damaged()),
     };
-    let facts = Facts { is_file: kind == Kind::File, mode, uid, gid, size, executable, content };
+    let facts =
+        Facts { is_file: kind == Kind::File, mode, uid, gid, size, has_capabilities, executable, content };
     let meta = Meta {
         path,
         kind,

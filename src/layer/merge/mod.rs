@@ -4,6 +4,7 @@
 //! copies the content of those. Nothing but names is kept in memory, and nothing is written to the disk, so that
 //! any user may do it, owners and device nodes included.
 
+mod changes;
 mod memory;
 mod options;
 mod tree;
@@ -11,6 +12,7 @@ mod ustar;
 mod view;
 mod writer;
 
+pub use changes::{Changes, LayeredFile, Swap};
 pub use memory::LayerMemory;
 pub use options::{Ids, LayerStream, MergeOptions, TarFormat, Times, Unfit};
 pub use view::LayeredRoot;
@@ -75,6 +77,7 @@ pub fn merge<W: Write>(
     if entry != plan.entries {
         return Err(LayerError::Changed);
     }
+    writer.rest()?;
     let (out, digest, size) = writer.finish()?;
     drop(out);
     Ok(Written { diff_id: digest, plain_size: size, digest, size, compression: Compression::None })

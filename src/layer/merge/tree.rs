@@ -495,6 +495,13 @@ impl Tree {
         folders
     }
 
+    /// Forgets which folders were asked for.
+    pub(super) fn write_again(&mut self) {
+        for node in &mut self.nodes {
+            node.is_written = false;
+        }
+    }
+
     /// The number of nodes, those that are gone included.
     pub(super) fn nodes(&self) -> u32 {
         self.nodes.len() as u32

@@ -26,11 +26,11 @@ const KEPT_ALL: u64 = 64 << 20;
 /// The root file system that an image's layers make.
 #[derive(Debug)]
 pub struct LayeredRoot<'a> {
-    layers: Vec<LayerStream<'a>>,
-    limits: Limits,
-    tree: Tree,
+    pub(super) layers: Vec<LayerStream<'a>>,
+    pub(super) limits: Limits,
+    pub(super) tree: Tree,
     /// By the number of the entry.
-    files: Vec<Facts>,
+    pub(super) files: Vec<Facts>,
     /// The number of each layer's first entry.
     begins: Vec<u32>,
 }
@@ -43,6 +43,8 @@ pub(super) struct Facts {
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) size: u64,
+    /// Whether who executes it gets capabilities.
+    pub(super) has_capabilities: bool,
     pub(super) executable: Option<Box<Executable>>,
     pub(super) content: Option<Box<[u8]>>,
 }
@@ -152,7 +154,7 @@ impl<'a> LayeredRoot<'a> {
     }
 
     /// What the file at `path` is, and the number of its entry.
-    fn file(&self, path: &Path) -> io::Result<(u32, &Facts)> {
+    pub(super) fn file(&self, path: &Path) -> io::Result<(u32, &Facts)> {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         match self.tree.at(path.as_os_str().as_bytes()) {
             Some(At::File(entry)) => {
@@ -203,6 +205,7 @@ impl Facts {
             uid: meta.uid,
             gid: meta.gid,
             size: meta.size,
+            has_capabilities: meta.attributes.iter().any(|(name, _)| name == b"security.capability"),
             executable: None,
             content: None,
         };

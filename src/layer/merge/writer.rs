@@ -76,7 +76,7 @@ fn time(options: &MergeOptions, time: Time) -> Time {
 }
 
 impl<W: Write> Writer<'_, W> {
-    fn header(&mut self, header: &Header<'_>) -> Result<(), LayerError> {
+    pub(super) fn header(&mut self, header: &Header<'_>) -> Result<(), LayerError> {
         ustar::write(&mut self.out, header, self.options.format == TarFormat::Pax)
             .map_err(|source| LayerError::Write { path: lossy(header.path), source })
     }
@@ -92,7 +92,7 @@ impl<W: Write> Writer<'_, W> {
     }
 
     /// The folders that `node` is in, and it itself if it is one, unless they are there already.
-    fn folders(&mut self, node: u32) -> Result<(), LayerError> {
+    pub(super) fn folders(&mut self, node: u32) -> Result<(), LayerError> {
         for folder in self.tree.unwritten(node) {
             let path = self.tree.path(folder);
             let meta = self.tree.folder_meta(folder).cloned().unwrap_or_default();
@@ -128,7 +128,7 @@ impl<W: Write> Writer<'_, W> {
         Ok(())
     }
 
-    fn content(
+    pub(super) fn content(
         &mut self,
         walk: &Walk,
         path: &[u8],
@@ -152,13 +152,18 @@ impl<W: Write> Writer<'_, W> {
         ustar::pad(&mut self.out, size).map_err(failed)
     }
 
-    /// Folders without files, and the end.
-    pub(super) fn finish(mut self) -> Result<(W, Digest, u64), LayerError> {
+    /// Folders without files.
+    pub(super) fn rest(&mut self) -> Result<(), LayerError> {
         for node in 1..self.tree.nodes() {
             if self.tree.is_folder(node) {
                 self.folders(node)?;
             }
         }
+        Ok(())
+    }
+
+    /// The end.
+    pub(super) fn finish(mut self) -> Result<(W, Digest, u64), LayerError> {
         let end = |source| LayerError::Write { path: String::new(), source };
         self.out.write_all(&[0; 2 * BLOCK as usize]).map_err(end)?;
         self.out.flush().map_err(end)?;

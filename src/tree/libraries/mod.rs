@@ -31,6 +31,8 @@ pub struct Closure {
     pub loader: Option<Loader>,
     /// The libraries that are found: the name that was asked for, and where it really is.
     pub found: Vec<(String, PathBuf)>,
+    /// The paths by which the loader and the libraries are opened, in the order of [`found`](Self::found) after the loader's.
+    pub asked: Vec<PathBuf>,
     /// What is not right.
     pub lacks: Vec<Lack>,
 }
@@ -114,6 +116,7 @@ pub fn closure_by(
     let Some(loader) = memo.loader(interpreter, &found.path) else { return closure };
     let mut search = search::Search::new(memo, &loader, library_path, cwd, identity);
     search.loaded(interpreter, found.path.clone());
+    closure.asked.push(cwd.join(interpreter));
     if let Ok(file) = root.executable(&found.path)
         && let Some(Ok(own)) = file.elf
         && let Some(soname) = &own.soname
@@ -121,7 +124,12 @@ pub fn closure_by(
         search.loaded(soname, found.path.clone());
     }
 
-    let mut objects = vec![Object { path: program.to_owned(), identity: Arc::clone(identity), parent: None }];
+    let mut objects = vec![Object {
+        path: program.to_owned(),
+        asked: program.to_owned(),
+        identity: Arc::clone(identity),
+        parent: None,
+    }];
     let mut queue = VecDeque::from([0]);
     while let Some(at) = queue.pop_front() {
         let needed = objects[at].identity.needed.clone().unwrap_or_default();
@@ -136,6 +144,7 @@ pub fn closure_by(
                             search.loaded(soname, object.path.clone());
                         }
                         closure.found.push((name.clone(), object.path.clone()));
+                        closure.asked.push(object.asked.clone());
                         if objects.len() < MOST {
                             queue.push_back(objects.len());
                             objects.push(object);

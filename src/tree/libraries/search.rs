@@ -19,6 +19,8 @@ pub(super) const MOST_PATHS: u64 = 1 << 16;
 pub(super) struct Object {
     /// Where it really is.
     pub(super) path: PathBuf,
+    /// Where the loader looks for it.
+    pub(super) asked: PathBuf,
     pub(super) identity: Arc<Identity>,
     /// Which of the objects had it loaded.
     pub(super) parent: Option<usize>,
@@ -205,6 +207,7 @@ impl<'a> Search<'a> {
         by: usize,
         foreign: &mut Option<PathBuf>,
     ) -> Option<Result<Object, Reason>> {
+        let asked = self.cwd.join(path);
         let (path, identity) = match self.memo.candidate(self.cwd, path) {
             Candidate::None => return None,
             Candidate::Damaged { path, problem } => return Some(Err(Reason::Damaged { path, problem })),
@@ -223,6 +226,6 @@ impl<'a> Search<'a> {
             let problem = identity.problems.first().cloned().unwrap_or_else(|| "it is cut short".into());
             return Some(Err(Reason::Damaged { path, problem }));
         }
-        Some(Ok(Object { path, identity, parent: Some(by) }))
+        Some(Ok(Object { path, asked, identity, parent: Some(by) }))
     }
 }

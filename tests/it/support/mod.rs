@@ -1,6 +1,7 @@
 //! What the tests share: a place of their own for each, and the program run in it.
 
 pub(crate) mod archive;
+pub(crate) mod bundle;
 pub(crate) mod cc;
 pub(crate) mod container;
 pub(crate) mod deb;
