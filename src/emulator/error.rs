@@ -176,6 +176,20 @@ pub enum EmulatorError {
         #[source]
         source: Box<DebianError>,
     },
+    /// An emulator has no such CPU model, or the model no such feature.
+    #[error("`{}` has no CPU model `{model}`: {reason}", path.display())]
+    Model {
+        /// As given.
+        model: String,
+        /// QEMU's name of the guest.
+        guest: String,
+        /// The emulator.
+        path: PathBuf,
+        /// What QEMU says.
+        reason: String,
+        /// The model whose name is most like it.
+        nearest: Option<String>,
+    },
     /// A file could not be read.
     #[error("reading `{}`", path.display())]
     Read {
@@ -311,6 +325,10 @@ impl EmulatorError {
                     None => fetch,
                 }
             }
+            Self::Model { nearest: Some(nearest), path, .. } => {
+                format!("did you mean `{nearest}`? `{} -cpu help` lists all", path.display())
+            }
+            Self::Model { path, .. } => format!("`{} -cpu help` lists those that it has", path.display()),
             Self::Unfit { .. } => {
                 "give a statically linked qemu-user program that was built for the host, or none, to have one found"
                     .into()

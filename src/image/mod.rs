@@ -10,6 +10,7 @@ mod destination;
 mod docker_archive;
 mod error;
 mod facts;
+mod grammar;
 mod import;
 mod index;
 mod json;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::ReferenceError;
+use super::grammar::Parts;
 use super::registry;
 use super::tar_file::TarFile;
 
@@ -130,9 +131,8 @@ impl ImageRef {
 
 /// A name in full: with a registry, `localhost` where it has none, and a tag, `latest` where it has neither tag nor digest.
 fn full_name(name: &str) -> Result<String, String> {
-    let named: oci_spec::distribution::Reference =
-        name.parse().map_err(|err| format!("`{name}` is no image name: {err}"))?;
-    if named.digest().is_some() {
+    let named = Parts::of(name).map_err(|err| format!("`{name}` is no image name: {err}"))?;
+    if named.digest.is_some() {
         return Err(format!("`{name}` has a digest, where the store knows images by tags"));
     }
     let tagged = tagged(name)?;
@@ -164,9 +164,8 @@ fn is_tag(tag: &str) -> bool {
 
 /// `name` with its tag, which is `latest` where none is given.
 fn tagged(name: &str) -> Result<String, String> {
-    let reference: oci_spec::distribution::Reference =
-        name.parse().map_err(|err| format!("`{name}` is no image name: {err}"))?;
-    if reference.digest().is_some() {
+    let named = Parts::of(name).map_err(|err| format!("`{name}` is no image name: {err}"))?;
+    if named.digest.is_some() {
         return Err(format!("`{name}` has a digest, where a file can hold only a tag"));
     }
     let last = name.rsplit('/').next().unwrap_or(name);

@@ -103,6 +103,30 @@ pub enum SandboxError {
         /// The guests.
         guests: String,
     },
+    /// The host's handlers cannot have an emulator run as it was asked for.
+    #[error(
+        "the host's handlers run programs for {guest} with no options and with no emulator but the host's"
+    )]
+    HostFlags {
+        /// The guest.
+        guest: String,
+    },
+    /// There is nothing that an option of the emulation could be about.
+    #[error("the container has no foreign programs for `{option}`")]
+    NoGuest {
+        /// The option.
+        option: &'static str,
+    },
+    /// The image is for another machine than the target.
+    #[error("the image's programs are for {found}, and `{target}` runs programs for {expected}")]
+    OtherGuest {
+        /// The target.
+        target: String,
+        /// QEMU's name of the target's guest.
+        expected: String,
+        /// QEMU's name of the image's.
+        found: String,
+    },
     /// The container's processes cannot be traced.
     #[error("foreign programs cannot run: tracing the container is not permitted")]
     Trace {
@@ -171,6 +195,20 @@ pub enum SandboxError {
         /// As the caller or the image says.
         user: String,
     },
+    /// An OCI runtime could not start the container.
+    #[error("the runtime `{runtime}` could not start the container{said}")]
+    Runtime {
+        /// Its path.
+        runtime: String,
+        /// What it said, behind a colon.
+        said: String,
+    },
+    /// There is no such runtime.
+    #[error("the OCI runtime `{name}` was not found")]
+    NoRuntime {
+        /// As given.
+        name: String,
+    },
     /// A volume cannot be mounted.
     #[error("mounting {volume} in the container")]
     Volume {
@@ -209,6 +247,9 @@ impl SandboxError {
             Self::Unpack { hint, .. } => return hint.clone(),
             Self::Inside { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => user_namespace_hint(),
             Self::Handlers { .. } => "Linux 6.7 or newer has it; `--emulation trace` does without".into(),
+            Self::HostFlags { .. } => "leave `--emulation host` out: the other ways, `private` and `trace`, can".into(),
+            Self::NoGuest { .. } => "`--target` names the machine that they are for".into(),
+            Self::OtherGuest { .. } => "`polyarch image inspect` shows what it is for".into(),
             Self::HostHandlers { .. } => "a handler serves containers if it is enabled and has the flag `F`; the other ways, \
                  `private` and `trace`, need none"
                 .into(),
@@ -220,6 +261,13 @@ impl SandboxError {
             Self::Interpreter { .. } => "`polyarch inspect` of the program shows what it needs".into(),
             Self::NoTerminal => "leave out `-t` where input comes from a pipe or a file".into(),
             Self::NoProgram => "give one after the image, as in `polyarch run IMAGE PROGRAM`".into(),
+            Self::Runtime { .. } => {
+                "without `--runtime` the built-in runner runs it; `polyarch doctor` tells what this machine grants".into()
+            }
+            Self::NoRuntime { .. } => {
+                "give its path, or install one, such as Debian's packages `runc` or `crun`; none is needed without `--runtime`"
+                    .into()
+            }
             Self::UserName { .. } | Self::GroupName { .. } => {
                 "give a number, or a name that the image has, with `--user`".into()
             }
@@ -291,10 +339,21 @@ impl From<Failure> for SandboxError {
         let step = match step {
             Step::UserNamespace => return Self::UserNamespace { source },
             Step::Handlers => return Self::Handlers { source },
+            Step::HostFlags => return Self::HostFlags { guest: subject },
             Step::HostHandlers => return Self::HostHandlers { guests: subject },
             Step::Trace => return Self::Trace { source },
             Step::MountPoint => return Self::MountPoint { path: subject, source },
             Step::Start => return Self::Start { source },
+            Step::Runtime if errno == 0 => {
+                let (runtime, said) = subject.split_once(": ").unwrap_or((&subject, ""));
+                return Self::Runtime { runtime: runtime.into(), said: format!(": {said}") };
+            }
+            Step::Runtime => return Self::Runtime { runtime: subject, said: format!(": {source}") },
+            Step::RuntimeWay => {
+                let said =
+                    ": foreign programs run by tracing here, which is the built-in runner's own".into();
+                return Self::Runtime { runtime: subject, said };
+            }
             Step::Volume => return Self::Volume { volume: subject, source },
             Step::UserName => return Self::UserName { user: subject },
             Step::GroupName => return Self::GroupName { group: subject },
@@ -313,6 +372,7 @@ impl From<Failure> for SandboxError {
             Step::Terminal => "making the terminal",
             Step::Identity | Step::Limit => "setting",
             Step::Seccomp => "installing",
+            Step::Cgroup => "entering",
             Step::WorkingDirectory => "entering the working directory",
             Step::Handoff => "reading",
         };

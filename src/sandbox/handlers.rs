@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Emulator, Handler};
+use super::{Emulator, Handler, SandboxError};
 use crate::emulator::{self, EmulatorError, Options};
 use crate::image::{ImageConfiguration, labels};
 use crate::target::{Catalogue, Guest, Platform};
@@ -21,10 +21,23 @@ pub struct Handlers {
     pub emulated: bool,
 }
 
+/// What emulators are given besides the programs they run.
+#[derive(Debug, Clone, Default)]
+pub struct Tuning {
+    /// The target that was named, and QEMU's name of its guest.
+    pub target: Option<(String, String)>,
+    /// The CPU model of the image's own programs.
+    pub cpu: Option<String>,
+    /// The size of a guest's stack, in bytes.
+    pub stack_size: Option<u64>,
+    /// Variables that programs have and emulators do not, as `NAME=VALUE`.
+    pub env: Vec<String>,
+}
+
 impl Handlers {
     /// What an image with this config and platform needs on this machine: an emulator for the platform where that is foreign, and a
-    /// bundle's own for the program that it carries. `options.given` replaces both. All other guests that the machine has an
-    /// emulator for are served besides.
+    /// bundle's own for the program that it carries. `options.given` replaces both. The guest `wanted` has one, too, and all
+    /// others that the machine has an emulator for.
     ///
     /// # Errors
     /// [`EmulatorError`] where an emulator for the image's platform is not to be had.
@@ -32,6 +45,7 @@ impl Handlers {
         config: &ImageConfiguration,
         platform: &Platform,
         options: &Options<'_>,
+        wanted: Option<&str>,
     ) -> Result<Self, EmulatorError> {
         let host = Platform::host();
         let catalogue = Catalogue::builtin();
@@ -50,7 +64,7 @@ impl Handlers {
                 Some(_) => Emulator::Host(emulator::find(guest, &host, options)?.path.into()),
                 None => Emulator::Inside(path.into()),
             };
-            handlers.list.push(handler(guest, emulator));
+            handlers.list.push(Handler { replaces: Some(path.into()), ..handler(guest, emulator) });
             handlers.emulated = true;
         }
         let target = catalogue.target(&platform.to_string()).ok();
@@ -64,6 +78,13 @@ impl Handlers {
             handlers.needed = true;
             handlers.emulated = true;
         }
+        if let Some(guest) = wanted.and_then(|name| known(catalogue, name)).filter(|guest| !native(guest))
+            && !handlers.list.iter().any(|handler| handler.guest == guest.name)
+        {
+            let found = emulator::find(guest, &host, options)?;
+            handlers.list.push(handler(guest, Emulator::Host(found.path.into())));
+            handlers.needed = true;
+        }
         // A container may hold programs for more machines than one.
         for guest in catalogue.guests().iter().filter(|guest| !native(guest)) {
             if !handlers.list.iter().any(|handler| handler.guest == guest.name)
@@ -74,6 +95,42 @@ impl Handlers {
             }
         }
         Ok(handlers)
+    }
+
+    /// Has the emulators run as `tuning` says. The CPU model is that of the target's guest, else of the image's own.
+    ///
+    /// # Errors
+    /// [`SandboxError`] where there is no such guest in the container.
+    pub fn tune(&mut self, tuning: &Tuning) -> Result<(), SandboxError> {
+        let main = |handler: &&mut Handler| match &tuning.target {
+            Some((_, guest)) => handler.guest == *guest,
+            None => !handler.spare,
+        };
+        if let Some((target, expected)) = &tuning.target
+            && let Some(own) = self.list.first().filter(|first| self.emulated && first.guest != *expected)
+        {
+            let (target, expected) = (target.clone(), expected.clone());
+            return Err(SandboxError::OtherGuest { target, expected, found: own.guest.clone() });
+        }
+        if let Some(model) = &tuning.cpu {
+            let Some(handler) = self.list.iter_mut().find(main) else {
+                return Err(SandboxError::NoGuest { option: "--cpu" });
+            };
+            handler.flags.extend(["-cpu".into(), model.clone()]);
+        }
+        let mut others = Vec::new();
+        if let Some(size) = tuning.stack_size {
+            others.extend(["-s".to_owned(), size.to_string()]);
+        }
+        others.extend(tuning.env.iter().flat_map(|variable| ["-E".to_owned(), variable.clone()]));
+        if !others.is_empty() && self.list.is_empty() {
+            let option = if tuning.stack_size.is_some() { "--stack-size" } else { "--guest-env" };
+            return Err(SandboxError::NoGuest { option });
+        }
+        for handler in &mut self.list {
+            handler.flags.extend(others.iter().cloned());
+        }
+        Ok(())
     }
 }
 
@@ -88,6 +145,7 @@ pub(super) fn handler(guest: &Guest, emulator: Emulator) -> Handler {
         mask: guest.binfmt.mask.clone(),
         emulator,
         flags: Vec::new(),
+        replaces: None,
         spare: false,
     }
 }

@@ -39,7 +39,8 @@ impl Handoff {
     pub(super) fn new(plan: &impl Serialize, lifeline: OwnedFd) -> io::Result<(Self, PipeReader)> {
         let mut file =
             File::from(rustix::fs::memfd_create("polyarch-plan", rustix::fs::MemfdFlags::CLOEXEC)?);
-        serde_json::to_writer(&mut file, plan)?;
+        // In one write: the writer of JSON makes one of every word.
+        file.write_all(&serde_json::to_vec(plan)?)?;
         let (reader, writer) = io::pipe()?;
         Ok((Self { plan: file, messages: Some(writer), lifeline, link: None }, reader))
     }

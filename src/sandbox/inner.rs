@@ -15,7 +15,7 @@ use super::init::{self, Init, Part};
 use super::namespaces::unshare;
 use super::plan::{Emulator, Failure, Handler, Message, Plan, Step};
 use super::way::Way;
-use super::{confine, lifeline, mounts, place, program, root, terminal, trace};
+use super::{confine, lifeline, limits, mounts, oci, place, program, root, terminal, trace, volumes};
 use crate::binfmt::{self, Flags, Rule};
 use crate::target::Magic;
 
@@ -30,6 +30,9 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Init, Failure> {
     // Its own mounts: a new root for one process of a mount namespace is one for all, and the outer process
     // must go on seeing the host's `/proc`.
     unshare(UnshareFlags::NEWNS).map_err(Step::Namespaces.on("mount"))?;
+    // While the host's cgroups are in sight; the namespace begins where the container is.
+    limits::join(&plan.cgroups).map_err(|(path, err)| Step::Cgroup.io(path)(err))?;
+    unshare(UnshareFlags::NEWCGROUP).map_err(Step::Namespaces.on("cgroup"))?;
     rustix::system::sethostname(plan.hostname.as_bytes()).map_err(Step::Prepare.on("the host name"))?;
 
     // Emulators of the host are out of sight after the root has changed; an open descriptor stays good.
@@ -38,18 +41,36 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Init, Failure> {
     let folder = Path::new(&plan.folder);
     root::mount(&plan.root, folder, &mut notes)?;
     let root = folder.join("root");
-    mounts::enter(&root, &plan.volumes, &plan.confine, &mut notes, || match way {
-        Way::Trace => place::from_host(&root, &plan.handlers),
-        _ => Ok(()),
+    let is_traced = way == Way::Trace;
+    if plan.runtime.is_some() {
+        oci::mount_proc()?;
+    }
+    mounts::furnish(&root, &plan.volumes, &plan.confine, &mut notes, || {
+        place::from_host(&root, &plan.handlers, is_traced)
     })?;
-    match way {
-        Way::Private => register(&plan, &emulators)?,
-        Way::Trace => place::from_container(&plan.handlers)?,
-        Way::Host | Way::None => {}
+    // With a runtime, that one makes the root this process's.
+    let (emulators, seen) = if plan.runtime.is_some() {
+        (inside(&plan, emulators, &root)?, root.as_path())
+    } else {
+        mounts::enter(&root, &plan.confine)?;
+        (emulators, Path::new("/"))
+    };
+    place::from_container(seen, &plan.handlers, is_traced)?;
+    if way == Way::Private {
+        register(&plan, &emulators, seen)?;
     }
     drop(emulators);
     for text in notes {
         handoff.tell(&Message::Note { text });
+    }
+    if let Some(runtime) = &plan.runtime {
+        let terminal = match (&plan.terminal, &handoff.link) {
+            (Some(pty), Some(link)) => Some(terminal::make_outside(pty, link)?),
+            _ => None,
+        };
+        handoff.link = None;
+        let mut warn = |text| handoff.tell(&Message::Warning { text });
+        oci::run(runtime, &plan, terminal.as_ref(), &mut warn)?;
     }
     for limit in &plan.confine.ulimits {
         if let Some(text) = limit.set().map_err(Step::Limit.on(&limit.name))? {
@@ -98,8 +119,26 @@ fn open(handler: &Handler) -> Result<Option<OwnedFd>, Failure> {
     }
 }
 
+/// The same with those of the container itself, whose root is not yet that of this process.
+fn inside(
+    plan: &Plan,
+    emulators: Vec<Option<OwnedFd>>,
+    root: &Path,
+) -> Result<Vec<Option<OwnedFd>>, Failure> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(root, flags, Mode::empty()).map_err(Step::Mount.on(root))?;
+    let open = |(handler, emulator): (&Handler, Option<OwnedFd>)| match (&handler.emulator, emulator) {
+        (Emulator::Inside(path), None) => {
+            let found = volumes::open_in(&root, Path::new(path), OFlags::PATH);
+            found.map(Some).map_err(Step::Emulator.on(path))
+        }
+        (_, emulator) => Ok(emulator),
+    };
+    plan.handlers.iter().zip(emulators).map(open).collect()
+}
+
 /// Gives the container handlers of its own, which it can use and not change.
-fn register(plan: &Plan, emulators: &[Option<OwnedFd>]) -> Result<(), Failure> {
+fn register(plan: &Plan, emulators: &[Option<OwnedFd>], root: &Path) -> Result<(), Failure> {
     if plan.handlers.is_empty() {
         return Ok(());
     }
@@ -108,6 +147,8 @@ fn register(plan: &Plan, emulators: &[Option<OwnedFd>]) -> Result<(), Failure> {
         .map_err(Step::Handlers.on(BINFMT_MISC))?;
     for (handler, emulator) in plan.handlers.iter().zip(emulators) {
         let interpreter = match (emulator, &handler.emulator) {
+            // A handler passes no options: this interpreter does.
+            _ if !handler.flags.is_empty() => place::interpreter(root, handler),
             (Some(fd), _) => PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())),
             (None, Emulator::Inside(path) | Emulator::Host(path)) => PathBuf::from(path),
         };

@@ -19,9 +19,11 @@ mod ids;
 mod init;
 mod inner;
 mod lifeline;
+mod limits;
 mod link;
 mod mounts;
 mod namespaces;
+mod oci;
 mod outer;
 mod place;
 mod plan;
@@ -49,8 +51,10 @@ pub use confine::{
 pub use error::SandboxError;
 pub use exec::{Exec, ExecError, Registration};
 pub use folder::Folder;
-pub use handlers::Handlers;
+pub use handlers::{Handlers, Tuning};
 pub use ids::{Extent, Grants, Ids, Range, Shortage};
+pub use limits::{Amount, Limits};
+pub use oci::find_runtime;
 pub use plan::{Emulator, Handler, Process};
 pub use process::Overrides;
 pub use root::{Pruned, Root, Snapshot, Snapshots, Told, has_long_positions, platform_of};
@@ -76,6 +80,10 @@ pub fn enter(args: &[OsString]) -> Option<ExitCode> {
         // Nobody hears it whose reader has ended.
         let told = answer.is_some_and(|answer| std::io::stdout().write_all(answer.as_bytes()).is_ok());
         return Some(ExitCode::from(if told { 0 } else { FAILED }));
+    }
+    if role == limits::WATCH {
+        limits::run_watch(args.get(2..).unwrap_or_default());
+        return Some(ExitCode::SUCCESS);
     }
     let part: fn(&mut handoff::Handoff) -> Result<u8, plan::Failure> = match role.to_str()? {
         handoff::OUTER => outer::run,

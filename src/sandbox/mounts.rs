@@ -14,9 +14,9 @@ use super::volumes::{self, Volume};
 /// What file systems of the kernel's own are mounted with.
 pub(super) const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
-/// Makes `root` the file system of this process, with everything mounted. `notes` gets what could not be had
-/// and is no reason to fail; `place` is done when the container's `/dev` is there and the host's files still are.
-pub(super) fn enter(
+/// Mounts everything beneath `root`. `notes` gets what could not be had and is no reason to fail; `place` is done when the container's
+/// `/dev` is there.
+pub(super) fn furnish(
     root: &Path,
     volumes: &[Volume],
     confine: &Confine,
@@ -35,8 +35,11 @@ pub(super) fn enter(
     confine::mount_dev(&mount_point(root, "dev")?, confine)?;
     confine::mount_devices(root, &confine.devices)?;
     place()?;
-    volumes::mount_all(root, volumes)?;
+    volumes::mount_all(root, volumes)
+}
 
+/// Makes `root` the file system of this process, in which what is not to be seen is hidden.
+pub(super) fn enter(root: &Path, confine: &Confine) -> Result<(), Failure> {
     rustix::process::chdir(root).map_err(Step::Mount.on(root))?;
     rustix::process::pivot_root(".", ".").map_err(Step::Mount.on("the root file system"))?;
     // The old root lies on top of the new one now; all of the host's mounts go with it.
@@ -44,6 +47,14 @@ pub(super) fn enter(
     rustix::process::chdir("/").map_err(Step::Mount.on("/"))?;
 
     if confine.unmasked { Ok(()) } else { confine::mask_paths() }
+}
+
+/// Makes the host's cgroups read-only for this mount namespace, as far as they are there.
+pub(super) fn seal_cgroups() {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    if let Ok(folder) = rustix::fs::open("/sys/fs/cgroup", flags, Mode::empty()) {
+        let _ = volumes::set_attributes(&folder, MountFlags::RDONLY, true);
+    }
 }
 
 /// Adds `flags` to the mount at `path`, which keeps the flags that it has: the kernel lets none go that came from outside.

@@ -20,7 +20,7 @@ use super::handoff::{Handoff, INNER};
 use super::namespaces::unshare;
 use super::plan::{Failure, Message, Plan, Step};
 use super::way::{self, Way};
-use super::{lifeline, procfs, root, signals, terminal, trace, userns};
+use super::{lifeline, oci, procfs, root, signals, terminal, trace, userns};
 
 /// How often a container whose first process is emulated is looked at; see [`procfs::deadly_wait`].
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -40,12 +40,8 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
         limit.raise();
     }
     userns::enter(handoff)?;
-    let others = UnshareFlags::NEWNS
-        | UnshareFlags::NEWPID
-        | UnshareFlags::NEWIPC
-        | UnshareFlags::NEWUTS
-        | UnshareFlags::NEWCGROUP;
-    unshare(others).map_err(Step::Namespaces.on("mount, pid, ipc, uts and cgroup"))?;
+    let others = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+    unshare(others).map_err(Step::Namespaces.on("mount, pid, ipc and uts"))?;
     // Becoming another user would have cleared it.
     lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the sandbox"))?;
 
@@ -53,7 +49,15 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
         .map_err(Step::Mount.on("private mounts"))?;
     let exe = read_only_self(Path::new(&plan.folder))?;
     let (theirs, ours) = io::pipe().map_err(Step::Start.io("the container"))?;
-    let choice = way::choose(&plan)?;
+    let mut choice = way::choose(&plan)?;
+    if choice.way == Way::Trace
+        && let Some(runtime) = &plan.runtime
+    {
+        if plan.handlers_needed || plan.emulation.is_some() {
+            return Err(Step::RuntimeWay.on(runtime)(Errno::OPNOTSUPP));
+        }
+        choice.way = Way::None;
+    }
     let mut child = start(handoff, &exe, theirs.into()).map_err(Step::Start.io("the container"))?;
     let mut way = choice.way;
     if way == Way::Trace
@@ -71,18 +75,27 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     let mut ours = ours;
     way.tell(&mut ours).map_err(Step::Start.io("the container"))?;
     handoff.tell(&Message::Started { pid: child.id().cast_signed() });
-    // From here on only the container's process speaks, and its program's start closes the pipe.
-    handoff.messages = None;
+    // From here on only the container's process speaks, and its program's start closes the pipe. A runtime has no way to
+    // speak, and what it leaves in writing is told by this process.
+    if plan.runtime.is_none() {
+        handoff.messages = None;
+    }
     handoff.link = None;
     terminal::leave_streams();
+    let watched = match (plan.emulated && !plan.init, &plan.runtime) {
+        (false, _) => Watched::Nothing,
+        (true, None) => Watched::First,
+        (true, Some(_)) => Watched::Descendants,
+    };
     let status = match way {
         Way::Trace => wait_traced(&child, &plan),
-        _ => wait(child, plan.emulated && !plan.init),
+        _ => wait(child, watched),
     };
     let status = status.map_err(Step::Start.io("the container"));
     drop(ours);
+    let failure = plan.runtime.as_ref().and_then(|runtime| oci::failure(&plan, &runtime.to_string_lossy()));
     root::clear(&plan.root, Path::new(&plan.folder));
-    status
+    failure.map_or(status, Err)
 }
 
 /// Mounts this program's file read-only in the run's folder and gives the path.
@@ -118,6 +131,30 @@ fn start(handoff: &Handoff, exe: &Path, lifeline: OwnedFd) -> io::Result<Child> 
     command.spawn()
 }
 
+/// Which processes are looked at by [`procfs::deadly_wait`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watched {
+    Nothing,
+    /// The child.
+    First,
+    /// What the child, a runtime, has started.
+    Descendants,
+}
+
+impl Watched {
+    /// The signal that one of them has tried to end by, in vain; it is ended.
+    fn deadly_wait(self, child: Pid) -> Option<i32> {
+        let pids = match self {
+            Self::Nothing => Vec::new(),
+            Self::First => vec![child],
+            Self::Descendants => procfs::descendants(child),
+        };
+        let (pid, signal) = pids.into_iter().find_map(|pid| Some((pid, procfs::deadly_wait(pid)?)))?;
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+        Some(signal)
+    }
+}
+
 fn trace(child: &Child) -> Result<(), Failure> {
     let pid = Pid::from_raw(child.id().cast_signed()).ok_or(Errno::SRCH);
     pid.and_then(trace::seize).map_err(Step::Trace.on("the container"))
@@ -126,7 +163,11 @@ fn trace(child: &Child) -> Result<(), Failure> {
 /// Traces the container to its end and gives the status of its first process as a shell would.
 fn wait_traced(child: &Child, plan: &Plan) -> io::Result<u8> {
     let pid = Pid::from_raw(child.id().cast_signed()).ok_or(Errno::SRCH)?;
-    let code = match trace::follow(pid, &plan.handlers, plan.emulated && !plan.init)? {
+    // One that is replaced is a program of ours that executes the other.
+    let is_replaced = plan.handlers.iter().any(|handler| handler.replaces.is_some() && handler.is_placed());
+    let emulators =
+        u8::from(plan.emulated && !plan.init) + u8::from(plan.emulated && !plan.init && is_replaced);
+    let code = match trace::follow(pid, &plan.handlers, emulators)? {
         trace::End::Exited(code) => code,
         trace::End::Killed(signal) => 128 + signal,
     };
@@ -134,9 +175,11 @@ fn wait_traced(child: &Child, plan: &Plan) -> io::Result<u8> {
 }
 
 /// Waits for the container's first process and gives its status as a shell would.
-fn wait(mut child: Child, emulated: bool) -> io::Result<u8> {
+fn wait(mut child: Child, watched: Watched) -> io::Result<u8> {
     let mut killed_by = None;
-    if emulated && let Some(pid) = Pid::from_raw(child.id().cast_signed()) {
+    if watched != Watched::Nothing
+        && let Some(pid) = Pid::from_raw(child.id().cast_signed())
+    {
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
         loop {
             let mut fds = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
@@ -145,8 +188,7 @@ fn wait(mut child: Child, emulated: bool) -> io::Result<u8> {
                 Err(rustix::io::Errno::INTR) => continue,
                 Ok(_) | Err(_) => break,
             }
-            if let Some(signal) = procfs::deadly_wait(pid) {
-                let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+            if let Some(signal) = watched.deadly_wait(pid) {
                 killed_by = Some(signal);
                 break;
             }

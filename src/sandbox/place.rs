@@ -1,22 +1,42 @@
-//! The emulators' files in a container whose programs are traced: each is mounted in a folder of the container's `/dev`.
+//! Emulators' files in a container, for the ways and options that take more than a handler: a folder of the container's
+//! `/dev` has each emulator, and small programs that execute it with fixed options.
 
-use std::fs::{self, File, Permissions};
-use std::io;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountFlags;
 
 use super::plan::{Emulator, Failure, Handler, Step};
-use super::{mounts, trace};
+use super::{mounts, trace, volumes};
+use crate::stub::{HostPrograms, Launch};
 
-/// Places the host's emulators in the container that `root` becomes.
-pub(super) fn from_host(root: &Path, handlers: &[Handler]) -> Result<(), Failure> {
-    let folder = root.join(trace::FOLDER.trim_start_matches('/'));
+/// The interpreter that executes a handler's emulator with its options, as binfmt_misc calls it, in the container that is seen at `root`.
+pub(super) fn interpreter(root: &Path, handler: &Handler) -> PathBuf {
+    own_folder(root).join(format!("{}.run", handler.guest))
+}
+
+/// The folder of the emulators in the container that is seen at `root`. It is on file systems of ours alone.
+fn own_folder(root: &Path) -> PathBuf {
+    root.join(trace::FOLDER.trim_start_matches('/'))
+}
+
+/// Places the host's emulators in the container that `root` becomes: all of them where it is traced.
+pub(super) fn from_host(root: &Path, handlers: &[Handler], is_traced: bool) -> Result<(), Failure> {
+    let placed = || handlers.iter().filter(|handler| is_traced || handler.is_placed());
+    if placed().next().is_none() {
+        return Ok(());
+    }
+    let folder = own_folder(root);
     make(&folder)?;
-    for handler in handlers {
-        let names = folder.join(trace::names_folder(handler));
-        make(&names)?;
+    // Programs are executed from it, which they are not from `/dev`.
+    let (flags, options) = (MountFlags::NOSUID | MountFlags::NODEV, c"mode=755,size=1m,nr_inodes=16k");
+    rustix::mount::mount("tmpfs", &folder, "tmpfs", flags, options).map_err(Step::Mount.on(trace::FOLDER))?;
+    for handler in placed() {
+        make(&folder.join(trace::names_folder(handler)))?;
         if let Emulator::Host(path) = &handler.emulator {
             place(handler, Path::new(path), &folder)?;
         }
@@ -24,14 +44,38 @@ pub(super) fn from_host(root: &Path, handlers: &[Handler]) -> Result<(), Failure
     Ok(())
 }
 
-/// Places the container's own, when its root is this process's.
-pub(super) fn from_container(handlers: &[Handler]) -> Result<(), Failure> {
-    for handler in handlers {
+/// Places the container's own, which is seen at `root`, and the programs that execute them.
+pub(super) fn from_container(root: &Path, handlers: &[Handler], is_traced: bool) -> Result<(), Failure> {
+    let folder = own_folder(root);
+    for handler in handlers.iter().filter(|handler| is_traced || handler.is_placed()) {
         if let Emulator::Inside(path) = &handler.emulator {
-            place(handler, Path::new(path), Path::new(trace::FOLDER))?;
+            let (emulator, _open) = resolved(root, Path::new(path))?;
+            place(handler, &emulator, &folder)?;
+        }
+        if !handler.is_placed() {
+            continue;
+        }
+        let emulator = format!("{}/{}", trace::FOLDER, trace::file_name(handler));
+        write(handler, &interpreter(root, handler), &Launch::interpreter(&emulator, &handler.flags))?;
+        if let Some(path) = &handler.replaces {
+            let program = folder.join(format!("{}.command", handler.guest));
+            write(handler, &program, &Launch::command(&emulator, &handler.flags))?;
+            let (target, _open) = resolved(root, Path::new(path))?;
+            rustix::mount::mount_bind(&program, &target).map_err(Step::Emulator.on(path))?;
         }
     }
     Ok(())
+}
+
+/// Where this process finds the container's file `path`, whatever links lie on the way; with what keeps it there.
+fn resolved(root: &Path, path: &Path) -> Result<(PathBuf, Option<OwnedFd>), Failure> {
+    if root == Path::new("/") {
+        return Ok((path.into(), None));
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(root, flags, Mode::empty()).map_err(Step::Mount.on(root))?;
+    let open = volumes::open_in(&folder, path, OFlags::PATH).map_err(Step::Emulator.on(path))?;
+    Ok((PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd())), Some(open)))
 }
 
 /// Makes a folder that every user of the container can pass.
@@ -39,6 +83,18 @@ fn make(folder: &Path) -> Result<(), Failure> {
     let made =
         fs::create_dir(folder).and_then(|()| fs::set_permissions(folder, Permissions::from_mode(0o755)));
     made.map_err(Step::Prepare.io(folder))
+}
+
+/// Writes the program of `launch`.
+fn write(handler: &Handler, path: &Path, launch: &Launch) -> Result<(), Failure> {
+    let made = HostPrograms::of(std::env::consts::ARCH).ok_or(io::ErrorKind::Unsupported.into());
+    let made = made.and_then(|programs| programs.stub(launch).map_err(io::Error::other));
+    let written = made.and_then(|program| {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o755).open(path)?;
+        file.set_permissions(Permissions::from_mode(0o755))?;
+        file.write_all(&program)
+    });
+    written.map_err(Step::Emulator.io(format!("{}, with options", handler.guest)))
 }
 
 fn place(handler: &Handler, emulator: &Path, folder: &Path) -> Result<(), Failure> {

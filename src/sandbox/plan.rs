@@ -34,9 +34,18 @@ pub struct Handler {
     /// The emulator.
     pub emulator: Emulator,
     /// What the emulator is given before all else, such as `-cpu` and a model.
-    pub flags: Vec<OsString>,
+    pub flags: Vec<String>,
+    /// The emulator that the image carries for it, by its path there: whoever executes it gets this one with its flags.
+    pub replaces: Option<OsString>,
     /// Whether the container's own programs do without it: it is there for others that may be put in.
     pub spare: bool,
+}
+
+impl Handler {
+    /// Whether the container must have a file of the emulator, since a handler alone would not do.
+    pub(super) fn is_placed(&self) -> bool {
+        !self.flags.is_empty() || (self.replaces.is_some() && matches!(self.emulator, Emulator::Host(_)))
+    }
 }
 
 /// Where an emulator's file is.
@@ -68,10 +77,14 @@ pub(super) struct Plan {
     pub(super) process: Process,
     pub(super) volumes: Vec<Volume>,
     pub(super) confine: Confine,
+    /// Folders of the cgroups that the container is to be in.
+    pub(super) cgroups: Vec<OsString>,
+    /// The OCI runtime that runs it, in place of the built-in runner.
+    pub(super) runtime: Option<OsString>,
     pub(super) handlers: Vec<Handler>,
     /// Whether the container cannot do without its handlers.
     pub(super) handlers_needed: bool,
-    /// Whether the first program runs through an emulator.
+    /// Whether the first program is an emulator, which runs the image's.
     pub(super) emulated: bool,
     /// The way that the caller wants; the best of those that can be had if none.
     pub(super) emulation: Option<Emulation>,
@@ -121,11 +134,15 @@ pub(super) enum Step {
     MountPoint,
     Handlers,
     HostHandlers,
+    HostFlags,
     Trace,
     Register,
     Emulator,
     Volume,
     Limit,
+    Cgroup,
+    Runtime,
+    RuntimeWay,
     Seccomp,
     Identity,
     Terminal,

@@ -93,6 +93,24 @@ pub(super) fn deadly_wait(pid: Pid) -> Option<i32> {
         .find_map(|status| SignalSets::parse(&status).deadly_wait())
 }
 
+/// The processes that a process has started, and those that they have. None where the kernel does not tell.
+pub(super) fn descendants(pid: Pid) -> Vec<Pid> {
+    let mut found = Vec::new();
+    let mut left = vec![pid];
+    while let Some(pid) = left.pop() {
+        let tasks =
+            fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).into_iter().flatten().flatten();
+        let texts = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        let children: Vec<Pid> = texts
+            .flat_map(|text| text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>())
+            .filter_map(Pid::from_raw)
+            .collect();
+        left.extend(&children);
+        found.extend(children);
+    }
+    found
+}
+
 /// The parent of a process.
 pub(super) fn parent(pid: Pid) -> Option<Pid> {
     let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use rustix::process::Pid;
 
 use super::handoff::{self, Handoff, OUTER};
+use super::limits::{Group, Watch};
 use super::link::Link;
 use super::plan::{Message, Plan, Process};
 use super::signals::Role;
 use super::terminal::{Streams, Terminal};
-use super::{Confine, Emulation, Folder, Handlers, Ids, Root, SandboxError, Signals, Volume, userns};
+use super::{Confine, Emulation, Folder, Handlers, Ids, Limits, Root, SandboxError, Signals, Volume, userns};
 use crate::progress::Progress;
 
 /// One container.
@@ -29,6 +30,10 @@ pub struct Container {
     pub volumes: Vec<Volume>,
     /// What its program may do, and sees.
     pub confine: Confine,
+    /// How much it may use.
+    pub limits: Limits,
+    /// The OCI runtime that runs it, in place of the built-in runner.
+    pub runtime: Option<PathBuf>,
     /// Its name of itself.
     pub hostname: String,
     /// The emulators of foreign programs in it.
@@ -59,6 +64,12 @@ impl Container {
             None => Ok(()),
         };
         interrupted()?;
+        let (group, missing) =
+            if self.limits.is_none() { Default::default() } else { Group::make(&self.limits) };
+        for reason in missing {
+            progress.warn(&format!("a limit is not kept: {reason}"));
+        }
+        let watch = if group.folders.is_empty() { None } else { Some(Watch::start(&group).map_err(start)?) };
         let mut streams = Streams::new(self.terminal)?;
         let plan = Plan {
             folder: self.folder.path().into(),
@@ -67,6 +78,8 @@ impl Container {
             process: self.process.clone(),
             volumes: self.volumes.clone(),
             confine: self.confine.clone(),
+            cgroups: group.folders.iter().map(|path| path.clone().into_os_string()).collect(),
+            runtime: self.runtime.as_ref().map(|path| path.clone().into_os_string()),
             handlers: self.handlers.list.clone(),
             handlers_needed: self.handlers.needed,
             emulated: self.handlers.emulated,
@@ -120,6 +133,7 @@ impl Container {
         }
         let status = child.wait().map_err(start)?;
         drop(ours);
+        drop(watch);
         streams.finish();
         signals.show_on(None);
         if let Some(reason) = failure {

@@ -90,6 +90,9 @@ pub(super) fn choose(plan: &Plan) -> Result<Choice, Failure> {
             chosen(Way::Private)
         }
         Some(Emulation::Host) => match unserved(plan) {
+            _ if let Some(handler) = plan.handlers.iter().find(|handler| handler.is_placed()) => {
+                Err(Step::HostFlags.on(&handler.guest)(rustix::io::Errno::OPNOTSUPP))
+            }
             guests if guests.is_empty() => chosen(Way::Host),
             guests => Err(Step::HostHandlers.on(guests.join(", "))(rustix::io::Errno::NOENT)),
         },
@@ -120,7 +123,7 @@ fn unserved(plan: &Plan) -> Vec<String> {
     let is_served = |handler: &Handler| {
         let entry = status.as_ref().and_then(|status| status.serving(&handler.guest));
         // With `F` the emulator is there in any root. Handlers of the host pass no flags on.
-        handler.flags.is_empty() && entry.is_some_and(|survey| survey.entry.flags.known.fix_binary)
+        !handler.is_placed() && entry.is_some_and(|survey| survey.entry.flags.known.fix_binary)
     };
     plan.handlers
         .iter()

@@ -44,7 +44,7 @@ int main(void) {
 /// What is run, and what it prints.
 const SHELL: &[(&str, &str)] = &[
     ("seq 1 200 | sort -rn | head -n 3 | tr '\\n' ' '; echo", "200 199 198 \n"),
-    ("yes word | head -n 20000 | sha256sum | cut -c1-8; echo $((6 * 7))", "75d27cfe\n42\n"),
+    ("yes word | head -n 20000 | sha256sum | cut -c1-8; echo $((6 * 7))", "8a8bb2c7\n42\n"),
     (
         "printf '#!/bin/sh\\nprintf \"[%s]\" \"$@\"\\n' >/tmp/s && chmod +x /tmp/s && /tmp/s a 'b c'; echo",
         "[a][b c]\n",
@@ -58,7 +58,7 @@ const SHELL: &[(&str, &str)] = &[
         "perl -e 'use strict; my @s = map { $_ * $_ } 1 .. 4; print \"@s\\n\"; exec $^X, \"-e\", \"print qq(again\\\\n)\"'",
         "1 4 9 16\nagain\n",
     ),
-    ("find /etc -name passwd -type f | xargs grep -c '^root:'", "1\n"),
+    ("find /etc -maxdepth 1 -name passwd -type f | xargs grep -c '^root:'", "1\n"),
     ("exit 3", ""),
 ];
 

@@ -131,6 +131,23 @@ fn a_terminal_of_its_own_has_size_keys_and_job_control() {
 }
 
 #[test]
+fn a_runtime_has_a_terminal_too() {
+    let cx = Cx::new();
+    let image = image(&cx, NATIVE, "runtime-shell");
+    let mut screen = Screen::start(&run(cx.polyarch(), &["--runtime", "runc", "-it", &image, "shell"]));
+    screen.until("ready> ");
+    assert!(screen.is_raw());
+    assert_eq!(screen.ask("size\r", "ready> "), "size\r\n24 rows 80 columns\r\n");
+    screen.resize(50, 132);
+    screen.until("resized> ");
+    assert_eq!(screen.ask("size\r", "ready> "), "size\r\n50 rows 132 columns\r\n");
+    screen.ask("run\r", "running\r\n");
+    screen.ask("\x03", "killed INT\r\nready> ");
+    screen.press("exit 7\r");
+    assert_eq!(screen.end().0, 7);
+}
+
+#[test]
 fn the_terminal_is_as_it_was_however_the_run_ends() {
     let cx = Cx::new();
     let image = image(&cx, NATIVE, "restore");

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
-use crate::support::container::{NATIVE, config, file, granted, image, unprivileged};
+use crate::support::container::{BACKENDS, NATIVE, config, file, granted, image, unprivileged};
 use crate::support::probe::{GUESTS, bundle, names, probe};
 use crate::support::{Cx, ran};
 use polyarch::layer::{Content, LayerFile};
@@ -22,24 +22,27 @@ fn files_and_folders_are_mounted_as_wanted() {
     symlink("here", cx.path("link")).unwrap();
     for (triple, _, guest) in GUESTS.iter().take(2) {
         let image = bundle(&cx, triple, &format!("probe-{guest}"));
-        let said = |options: &[&str], words: &[&str]| said(&cx, &image, options, words);
-        assert_eq!(said(&["-v", "./here:/a/b/c"], &["cat", "/a/b/c/text"]), "from outside\n");
-        assert_eq!(said(&["-v", "./link:/a"], &["cat", "/a/text"]), "from outside\n");
-        assert_eq!(said(&["-v", "./here/text:/etc/t"], &["cat", "/etc/t"]), "from outside\n");
-        let mount = "type=bind,src=here,dst=/a";
-        assert_eq!(said(&["--mount", mount], &["cat", "/a/text"]), "from outside\n");
+        for backend in BACKENDS {
+            let said =
+                |options: &[&str], words: &[&str]| said(&cx, &image, &[*backend, options].concat(), words);
+            assert_eq!(said(&["-v", "./here:/a/b/c"], &["cat", "/a/b/c/text"]), "from outside\n");
+            assert_eq!(said(&["-v", "./link:/a"], &["cat", "/a/text"]), "from outside\n");
+            assert_eq!(said(&["-v", "./here/text:/etc/t"], &["cat", "/etc/t"]), "from outside\n");
+            let mount = "type=bind,src=here,dst=/a";
+            assert_eq!(said(&["--mount", mount], &["cat", "/a/text"]), "from outside\n");
 
-        // What is written is there outside, and the caller's.
-        let name = format!("new-{guest}");
-        assert_eq!(said(&["-v", "./here:/a"], &["write", &format!("/a/{name}")]), "written\n");
-        assert!(cx.path("here").join(&name).exists());
-        for options in [["-v", "./here:/a:ro"], ["--mount", "type=bind,src=here,dst=/a,readonly"]] {
-            let out = cx.run([&["run"], &options[..], &[&image, "write", "/a/not"]].concat());
-            assert_eq!((out.status, out.stdout.as_str()), (5, "write: Read-only file system\n"));
+            // What is written is there outside, and the caller's.
+            let name = format!("new-{guest}");
+            assert_eq!(said(&["-v", "./here:/a"], &["write", &format!("/a/{name}")]), "written\n");
+            assert!(cx.path("here").join(&name).exists());
+            for options in [["-v", "./here:/a:ro"], ["--mount", "type=bind,src=here,dst=/a,readonly"]] {
+                let out = cx.run([&["run"], *backend, &options[..], &[&image, "write", "/a/not"]].concat());
+                assert_eq!((out.status, out.stdout.as_str()), (5, "write: Read-only file system\n"));
+            }
+            // One volume in another, given in the wrong order.
+            let options = ["-v", "./here:/x/y/z", "--tmpfs", "/x"];
+            assert_eq!(said(&options, &["cat", "/x/y/z/text"]), "from outside\n");
         }
-        // One volume in another, given in the wrong order.
-        let options = ["-v", "./here:/x/y/z", "--tmpfs", "/x"];
-        assert_eq!(said(&options, &["cat", "/x/y/z/text"]), "from outside\n");
     }
     assert!(!cx.path("here/not").exists());
 }
@@ -210,12 +213,14 @@ fn a_program_is_the_user_that_is_wanted() {
         let users = r#"{"Cmd":["/probe"],"User":"anna"}"#;
         let reference = image(&cx, &config(architecture, users), files);
         let commands: [fn(&Cx) -> std::process::Command; 2] = [Cx::polyarch, granted];
-        for (index, command) in commands.iter().enumerate() {
+        let cases =
+            BACKENDS.iter().flat_map(|backend| commands.iter().enumerate().map(move |case| (backend, case)));
+        for (backend, (index, command)) in cases {
             if !rustix::process::geteuid().is_root() {
                 continue;
             }
             let run = |options: &[&str], words: &[&str]| {
-                ran(command(&cx).arg("run").args(options).arg(&reference).args(words))
+                ran(command(&cx).arg("run").args(*backend).args(options).arg(&reference).args(words))
             };
             let said = |options: &[&str], words: &[&str]| run(options, words).success();
             let status = |options: &[&str]| said(options, &["/probe", "cat", "/proc/self/status"]);
@@ -242,7 +247,7 @@ fn a_program_is_the_user_that_is_wanted() {
                 assert_eq!(said(&[], &["/probe", "write", "/dev/stdout"]), "written\n");
             }
             assert_eq!(run(&[], &["/probe", "write", "/etc/passwd"]).status, 5);
-            let name = format!("{architecture}-{index}");
+            let name = format!("{architecture}-{index}-{}", backend.len());
             assert_eq!(said(&["-v", &volume], &["/probe", "write", &format!("/shared/{name}")]), "written\n");
             let owner = fs::metadata(shared.join(&name)).unwrap().uid();
             assert_eq!(owner, if index == 0 { 1000 } else { 200_999 });

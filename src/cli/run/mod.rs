@@ -3,12 +3,13 @@
 mod confine;
 mod emulation;
 mod environment;
+mod limits;
 mod root;
 mod terminal;
 mod user;
 mod volumes;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 pub(super) use environment::variable;
@@ -16,10 +17,10 @@ pub(super) use environment::variable;
 use super::exit::ExitStatus;
 use super::printer::Printer;
 use super::registry::RegistryArgs;
+use super::report::Told;
 use super::{dirs, doctor};
-use crate::emulator::{self, Options};
 use crate::sandbox::{
-    Confine, Container, Folder, Handlers, Ids, Overrides, Process, Root, SandboxError, Signals, Snapshots,
+    Confine, Container, Folder, Ids, Overrides, Process, Root, SandboxError, Signals, Snapshots, find_runtime,
 };
 
 /// Run an image of any architecture, as an ordinary user
@@ -42,6 +43,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<OsString>,
 
+    /// Have this OCI runtime (`runc`, `crun`, a path) run the container, in place of the built-in runner
+    #[arg(long, value_name = "RUNTIME")]
+    runtime: Option<OsString>,
+
     /// Say also what was chosen and why
     // The program's own option without its letter, which is the volumes' here as in docker.
     #[arg(long, action = clap::ArgAction::Count)]
@@ -58,6 +63,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     confine: confine::ConfineArgs,
+
+    #[command(flatten)]
+    limits: limits::LimitArgs,
 
     #[command(flatten)]
     emulation: emulation::EmulationArgs,
@@ -91,16 +99,20 @@ impl Args {
             groups: self.user.group_add,
         };
         let confine = Confine::new(&self.confine.options()?)?;
+        let limits = self.limits.limits()?;
+        let runtime = self.runtime.as_deref().map(|name| runtime(name, init)).transpose()?;
         let volumes = self.volumes.prepare(&files.config, printer)?;
         let process = Process::of(&files.config, overrides, &files.hostname)?;
-        let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
-        let emulation = self.emulation.way();
-        let options = Options { given: self.emulation.emulator, cache: &cache, search: &search };
-        let handlers = Handlers::of(&files.config, &files.platform, &options)?;
+        let emulated = self.emulation.prepare(&files.config, &files.platform, &cache)?;
+        let handlers = emulated.handlers.clone();
 
         printer.verbose(format_args!("the image is for {}", files.platform));
         for handler in handlers.list.iter().filter(|handler| !handler.spare) {
-            printer.verbose(format_args!("programs for {} run through {}", handler.guest, handler.emulator));
+            let flags = [&[String::new()], handler.flags.as_slice()].concat().join(" ");
+            printer.verbose(format_args!(
+                "programs for {} run through {}{flags}",
+                handler.guest, handler.emulator
+            ));
         }
 
         let (root, ids) = (Root::default(), Ids::of_caller().0);
@@ -112,9 +124,11 @@ impl Args {
             process,
             volumes,
             confine,
+            limits,
+            runtime,
             hostname,
             handlers,
-            emulation,
+            emulation: emulated.way,
             init,
             terminal,
             ids,
@@ -135,6 +149,22 @@ impl Args {
         {
             doctor::why(folder, &container.process, &files.platform);
         }
+        if let (Ok(status), Some(files)) = (&status, container.root.lowers.first()) {
+            emulated.explain(*status, files, &container.process);
+        }
         status.map(ExitStatus::External)
     }
+}
+
+/// The OCI runtime that is meant by a name or a path.
+fn runtime(name: &OsStr, init: bool) -> anyhow::Result<PathBuf> {
+    if init {
+        let hint = "leave one of the two away; the runtime itself passes signals on to the program";
+        return Err(
+            Told::new("`--init` is the built-in runner's, and `--runtime` wants another", hint).into()
+        );
+    }
+    let search: Vec<PathBuf> = std::env::var_os("PATH").iter().flat_map(std::env::split_paths).collect();
+    let missing = || SandboxError::NoRuntime { name: name.to_string_lossy().into_owned() };
+    Ok(find_runtime(name, &search).ok_or_else(missing)?)
 }

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use oci_spec::distribution::Reference;
-
+use super::super::grammar::Parts;
 use super::RegistryError;
 use crate::layer::Digest;
 
@@ -21,21 +20,26 @@ pub struct Name {
     pub digest: Option<Digest>,
 }
 
+/// The registry of names without one.
+const DOCKER: &str = "docker.io";
+
 impl FromStr for Name {
     type Err = RegistryError;
 
     /// Reads what follows `docker://`; a name without a host is one of `docker.io`.
     fn from_str(text: &str) -> Result<Self, RegistryError> {
         let wrong = |reason: String| RegistryError::Name { name: text.into(), reason };
-        let reference: Reference = text.parse().map_err(|err| wrong(format!("{err}")))?;
-        let digest = reference.digest().map(str::parse).transpose().map_err(|err| wrong(format!("{err}")))?;
-        let tag = reference.tag().map(str::to_owned).or_else(|| digest.is_none().then(|| "latest".into()));
-        Ok(Self {
-            registry: reference.registry().into(),
-            repository: reference.repository().into(),
-            tag,
-            digest,
-        })
+        let parts = Parts::of(text).map_err(|reason| wrong(reason.into()))?;
+        let digest = parts.digest.map(str::parse).transpose().map_err(|err| wrong(format!("{err}")))?;
+        let tag = parts.tag.map(str::to_owned).or_else(|| digest.is_none().then(|| "latest".into()));
+        let (registry, repository) = match parts.host {
+            None | Some("docker.io" | "index.docker.io") if !parts.path.contains('/') => {
+                (DOCKER, format!("library/{}", parts.path))
+            }
+            None | Some("index.docker.io") => (DOCKER, parts.path.into()),
+            Some(host) => (host, parts.path.into()),
+        };
+        Ok(Self { registry: registry.into(), repository, tag, digest })
     }
 }
 

@@ -21,7 +21,7 @@ pub use capabilities::Capabilities;
 pub(super) use dev::{mount_dev, mount_devices};
 pub use devices::Device;
 pub use error::ConfineError;
-pub(super) use masks::mask_paths;
+pub(super) use masks::{READ_ONLY, mask_paths, masked};
 pub use options::{Confine, Options};
 pub(super) use privileges::become_user;
 pub use seccomp::Seccomp;

@@ -1,9 +1,5 @@
 //! The container's first process gives up what its program is not to have.
 
-use std::io;
-use std::os::fd::AsFd as _;
-
-use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -62,19 +58,6 @@ fn set_ids(identity: &Identity) -> Result<(), Errno> {
         rustix::thread::set_thread_groups(&groups)?;
     }
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-    own_pipes(uid);
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)
-}
-
-/// Makes the pipes that are the program's standard input, output and error its own: it may open them anew as `/dev/stdout`.
-fn own_pipes(uid: Uid) {
-    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
-    for fd in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
-        let is_pipe = |there: &rustix::fs::Stat| FileType::from_raw_mode(there.st_mode) == FileType::Fifo;
-        if rustix::fs::fstat(fd).is_ok_and(|there| is_pipe(&there) && there.st_uid != uid.as_raw()) {
-            // One that belongs to a user of whom this namespace knows nothing stays as it is.
-            let _ = rustix::fs::fchown(fd, Some(uid), None);
-        }
-    }
 }

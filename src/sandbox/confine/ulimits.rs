@@ -62,22 +62,35 @@ impl Ulimit {
         Ok(Self { name: name.into(), soft, hard })
     }
 
-    /// Has this process have it, and what it becomes. Gives what there is instead where the hard limit here is lower and may not be raised.
+    /// What of it can be had here, where the hard limit may be lower and not be raised; and what is to be said of that.
+    #[must_use]
+    pub(in super::super) fn granted(&self) -> (Self, Option<String>) {
+        let Some(resource) = resource(&self.name) else { return (self.clone(), None) };
+        let there = rustix::process::getrlimit(resource).maximum;
+        if !is_above(self.hard, there) {
+            return (self.clone(), None);
+        }
+        let soft = if is_above(self.soft, there) { there } else { self.soft };
+        let most = there.map_or_else(|| "none".to_owned(), |most| most.to_string());
+        let less = format!("`--ulimit {}`: the limit here is {most}, and may not be raised", self.name);
+        (Self { name: self.name.clone(), soft, hard: there }, Some(less))
+    }
+
+    /// Has this process have it, and what it becomes. Gives what is to be said where it is less.
     ///
     /// # Errors
     /// What the kernel says.
     pub(in super::super) fn set(&self) -> rustix::io::Result<Option<String>> {
         let Some(resource) = resource(&self.name) else { return Ok(None) };
-        let wanted = Rlimit { current: self.soft, maximum: self.hard };
-        if rustix::process::setrlimit(resource, wanted).is_ok() {
+        let set = |limit: &Self| {
+            rustix::process::setrlimit(resource, Rlimit { current: limit.soft, maximum: limit.hard })
+        };
+        if set(self).is_ok() {
             return Ok(None);
         }
-        let there = rustix::process::getrlimit(resource);
-        let least = |limit| if is_above(limit, there.maximum) { there.maximum } else { limit };
-        let clamped = Rlimit { current: least(self.soft), maximum: least(self.hard) };
-        let most = clamped.maximum.map_or_else(|| "none".to_owned(), |most| most.to_string());
-        rustix::process::setrlimit(resource, clamped)?;
-        Ok(Some(format!("`--ulimit {}`: the limit here is {most}, and may not be raised", self.name)))
+        let (limit, less) = self.granted();
+        set(&limit)?;
+        Ok(less)
     }
 
     /// Raises the hard limit of this process where it may, so that what it starts may.

@@ -75,6 +75,7 @@ pub(super) struct Plan {
     lowers: Vec<OsString>,
     has_skeleton: bool,
     is_direct: bool,
-    is_read_only: bool,
+    /// See [`Root::is_read_only`].
+    pub(super) is_read_only: bool,
     wants_skeleton: bool,
 }

@@ -30,10 +30,33 @@ pub(in super::super) struct Pair {
 
 /// Makes a terminal in the container, whose mounts are in place, and hands it out; returns when the caller is ready for it.
 pub(in super::super) fn make(pty: &Pty, link: &Link) -> Result<Pair, Failure> {
+    let pair = open(Path::new(PTMX), pty)?;
     let fail = || Step::Terminal.on(PTMX);
+    let name = rustix::pty::ptsname(&pair.master, Vec::new()).map_err(fail())?;
+    File::create(CONSOLE).map_err(Step::Terminal.io(CONSOLE))?;
+    rustix::mount::mount_bind(name.as_c_str(), CONSOLE).map_err(Step::Terminal.on(CONSOLE))?;
+    hand_out(&pair, link)?;
+    Ok(pair)
+}
+
+/// The same for a runtime, among the machine's own terminals: this is the one that the runtime is at, and it makes the program's.
+pub(in super::super) fn make_outside(pty: &Pty, link: &Link) -> Result<Pair, Failure> {
+    let pair = open(Path::new("/dev/ptmx"), pty)?;
+    hand_out(&pair, link)?;
+    Ok(pair)
+}
+
+fn hand_out(pair: &Pair, link: &Link) -> Result<(), Failure> {
+    link.say(MADE, &[pair.master.as_fd(), pair.slave.as_fd()]).map_err(Step::Terminal.io(PTMX))?;
+    link.hear(READY).map_err(Step::Terminal.io(PTMX))?;
+    Ok(())
+}
+
+fn open(ptmx: &Path, pty: &Pty) -> Result<Pair, Failure> {
+    let fail = || Step::Terminal.on(ptmx);
     // The kernel makes a new one for whoever opens this.
     let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
-    let master = rustix::fs::open(PTMX, flags, rustix::fs::Mode::empty()).map_err(fail())?;
+    let master = rustix::fs::open(ptmx, flags, rustix::fs::Mode::empty()).map_err(fail())?;
     rustix::pty::unlockpt(&master).map_err(fail())?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).map_err(fail())?;
@@ -46,11 +69,6 @@ pub(in super::super) fn make(pty: &Pty, link: &Link) -> Result<Pair, Failure> {
         modes.input_modes |= InputModes::IUTF8;
         rustix::termios::tcsetattr(&pair.slave, OptionalActions::Now, &modes).map_err(fail())?;
     }
-    let name = rustix::pty::ptsname(&pair.master, Vec::new()).map_err(fail())?;
-    File::create(CONSOLE).map_err(Step::Terminal.io(CONSOLE))?;
-    rustix::mount::mount_bind(name.as_c_str(), CONSOLE).map_err(Step::Terminal.on(CONSOLE))?;
-    link.say(MADE, &[pair.master.as_fd(), pair.slave.as_fd()]).map_err(Step::Terminal.io(PTMX))?;
-    link.hear(READY).map_err(Step::Terminal.io(PTMX))?;
     Ok(pair)
 }
 

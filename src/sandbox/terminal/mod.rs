@@ -18,7 +18,7 @@ use rustix::termios::{InputModes, Winsize};
 use serde::{Deserialize, Serialize};
 
 pub(super) use console::Console;
-pub(super) use inside::{enter, give_to, keep_streams_only, leave_streams, make};
+pub(super) use inside::{Pair, enter, give_to, keep_streams_only, leave_streams, make, make_outside};
 pub(super) use streams::Streams;
 
 /// What of the caller's the program is connected to.

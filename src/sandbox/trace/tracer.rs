@@ -50,8 +50,8 @@ pub(in crate::sandbox) enum End {
 
 /// Traces `first`, which is seized, and all that come of it until it has ended.
 ///
-/// `emulated` says that its program is an emulator that is executed as such.
-pub(in crate::sandbox) fn follow(first: Pid, handlers: &[Handler], emulated: bool) -> io::Result<End> {
+/// The first `emulators` programs that it executes are, or become, an emulator by themselves.
+pub(in crate::sandbox) fn follow(first: Pid, handlers: &[Handler], emulators: u8) -> io::Result<End> {
     let host = HOST.ok_or(Errno::OPNOTSUPP)?;
     let own = Own::read()?;
     let tracer = Tracer {
@@ -62,7 +62,7 @@ pub(in crate::sandbox) fn follow(first: Pid, handlers: &[Handler], emulated: boo
         pending: HashMap::new(),
         root: None,
         names: HashSet::new(),
-        starts_emulated: emulated,
+        starts: emulators,
         has_called: false,
         is_first_emulated: false,
         killed_by: None,
@@ -83,9 +83,9 @@ struct Tracer<'a> {
     root: Option<Root>,
     /// The names that links were made for.
     names: HashSet<(usize, Vec<u8>)>,
-    /// Whether the first program that the first process executes is an emulator by itself. (What it executed before
-    /// it was stopped for it was this program.)
-    starts_emulated: bool,
+    /// How many of the next programs that the first process executes are an emulator by themselves.
+    starts: u8,
+    /// Whether it has been stopped for executing one. (What it executed before that was this program.)
     has_called: bool,
     is_first_emulated: bool,
     killed_by: Option<i32>,
@@ -315,7 +315,8 @@ impl Tracer<'_> {
             _ => false,
         };
         if pid == self.first {
-            let starts = self.has_called && std::mem::take(&mut self.starts_emulated);
+            let starts = self.has_called && self.starts > 0;
+            self.starts -= u8::from(starts);
             self.is_first_emulated = emulated || starts;
         }
         ptrace::go_on(pid, 0)

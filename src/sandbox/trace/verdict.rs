@@ -81,7 +81,6 @@ fn matches(handler: &Handler, head: &[u8; HEAD]) -> bool {
 }
 
 fn arguments(handler: &Handler, name: Vec<u8>, is_script: bool, between: Vec<Vec<u8>>) -> Vec<Argument> {
-    use std::os::unix::ffi::OsStrExt as _;
     let text = |text: &[u8]| Argument::Text(text.to_vec());
     let mut made = vec![Argument::Text(format!("qemu-{}", handler.guest).into_bytes())];
     made.extend(handler.flags.iter().map(|flag| text(flag.as_bytes())));
@@ -119,6 +118,7 @@ mod tests {
                 mask: vec![0xff; 5 + guest.len()],
                 emulator: Emulator::Host("/q".into()),
                 spare: false,
+                replaces: None,
                 flags: if guest == "arm" { vec!["-cpu".into(), "arm926".into()] } else { Vec::new() },
             })
             .into()

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::image::ImageConfiguration;
 
 pub use error::VolumeError;
-pub(super) use mount::mount_all;
+pub(super) use mount::{mount_all, set_attributes};
 pub(super) use point::{Kind, open_in, point};
 
 /// One mount of a container.

@@ -103,7 +103,11 @@ struct MountAttr {
 }
 
 /// Adds `flags` to the mount that `mounted` is the root of and, where `recursive`, to those beneath it. None that it has goes.
-fn set_attributes(mounted: &OwnedFd, flags: MountFlags, recursive: bool) -> Result<(), Errno> {
+pub(in super::super) fn set_attributes(
+    mounted: &OwnedFd,
+    flags: MountFlags,
+    recursive: bool,
+) -> Result<(), Errno> {
     let attributes = [
         (MountFlags::RDONLY, libc::MOUNT_ATTR_RDONLY),
         (MountFlags::NOSUID, libc::MOUNT_ATTR_NOSUID),

@@ -12,6 +12,9 @@ use super::Cx;
 /// The compiler for this machine's own programs.
 pub(crate) const NATIVE: &str = "x86_64-linux-gnu";
 
+/// Options of `run` for the built-in runner, and for a runtime beside it: what is true of one is true of the other.
+pub(crate) const BACKENDS: &[&[&str]] = &[&[], &["--runtime", "runc"]];
+
 /// The program as an ordinary user with an empty home of its own, where the tests are run by root.
 pub(crate) fn unprivileged(cx: &Cx) -> Command {
     if !rustix::process::geteuid().is_root() {
