@@ -3,7 +3,7 @@
 //! Under each program's own name stands a stub ([`crate::stub`]), which executes the emulator with the program, which is beside it
 //! as `.NAME.guest`: whoever executes it, by whichever path, without any handler. A bundle is made of programs
 //! with what they load ([`Gatherer`], [`Bundle`]), or of a whole foreign image ([`Whole`]). Labels ([`crate::image::labels`]) and
-//! `/.polyarch/manifest.json` say what is in it.
+//! `/.polyarch/manifest.json` say what is in it. [`routeros`] writes the scripts that set one up on a device.
 
 mod equip;
 mod error;
@@ -12,6 +12,7 @@ mod gather;
 mod make;
 mod origin;
 mod program;
+pub mod routeros;
 mod settings;
 mod shell;
 mod whole;

@@ -17,6 +17,7 @@ mod inspect;
 mod printer;
 mod registry;
 mod report;
+mod routeros;
 mod run;
 mod table;
 mod target;
@@ -59,6 +60,7 @@ enum Command {
     Binfmt(binfmt::Args),
     Target(target::Args),
     Doctor(doctor::Args),
+    Routeros(routeros::Args),
 }
 
 impl Command {
@@ -75,6 +77,7 @@ impl Command {
             Self::Image(args) => args.execute(printer),
             Self::Index(args) => args.execute(printer),
             Self::Doctor(args) => args.execute(printer),
+            Self::Routeros(args) => args.execute(printer),
         }
     }
 

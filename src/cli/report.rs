@@ -10,6 +10,7 @@ use super::printer::{ERROR, HINT, line};
 use super::table::shown;
 use crate::binfmt::{BinfmtError, ExportError, RuleError};
 use crate::bundle::BundleError;
+use crate::bundle::routeros::RouterOsError;
 use crate::check::{CheckError, PolicyError, UnknownRule, UnknownSeverity};
 use crate::debian::DebianError;
 use crate::elf::ElfError;
@@ -117,6 +118,7 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
     ask!(
         BinfmtError,
         BundleError,
+        RouterOsError,
         CheckError,
         ConfineError,
         DebianError,

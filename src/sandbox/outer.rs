@@ -163,11 +163,7 @@ fn trace(child: &Child) -> Result<(), Failure> {
 /// Traces the container to its end and gives the status of its first process as a shell would.
 fn wait_traced(child: &Child, plan: &Plan) -> io::Result<u8> {
     let pid = Pid::from_raw(child.id().cast_signed()).ok_or(Errno::SRCH)?;
-    // One that is replaced is a program of ours that executes the other.
-    let is_replaced = plan.handlers.iter().any(|handler| handler.replaces.is_some() && handler.is_placed());
-    let emulators =
-        u8::from(plan.emulated && !plan.init) + u8::from(plan.emulated && !plan.init && is_replaced);
-    let code = match trace::follow(pid, &plan.handlers, emulators)? {
+    let code = match trace::follow(pid, &plan.handlers)? {
         trace::End::Exited(code) => code,
         trace::End::Killed(signal) => 128 + signal,
     };

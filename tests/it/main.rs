@@ -11,6 +11,8 @@ mod build_steps;
 mod bundle;
 mod bundle_programs;
 mod check;
+mod bundle_routeros;
+mod bundle_whole;
 mod check_ci;
 mod check_output;
 mod check_report;

@@ -132,8 +132,9 @@ fn a_cpu_model_holds_for_every_program_and_none_sees_it() {
                 let env = run(&cx, &options, &image, &["env"]).success();
                 assert!(env.contains("PATH=") && !env.contains("QEMU"), "{way} {image}: {env}");
                 let name = run(&cx, &options, &image, &["name", "", "a b"]).success();
-                let path = if image.ends_with(":bundle") { "/bin/p" } else { "/p" };
-                assert_eq!(name, format!("{path} [{path}] [name] [] [a b]\n"), "{way}");
+                let (file, name_of) =
+                    if image.ends_with(":bundle") { ("/bin/.p.guest", "/bin/p") } else { ("/p", "/p") };
+                assert_eq!(name, format!("{file} [{name_of}] [name] [] [a b]\n"), "{way}");
             }
         }
     }

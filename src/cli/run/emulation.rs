@@ -187,7 +187,12 @@ fn program(files: &Path, process: &Process, guests: &[&str]) -> Option<(PathBuf,
         } else {
             std::env::split_paths(&search).map(|folder| folder.join(word)).collect()
         };
-        paths.into_iter().find_map(|path| {
+        // A bundle has a stub under the program's name, and the program beside it.
+        let aside = |path: &PathBuf| {
+            let name = [b".", path.file_name()?.as_bytes(), b".guest"].concat();
+            Some(path.with_file_name(OsStr::from_bytes(&name)))
+        };
+        paths.into_iter().flat_map(|path| [aside(&path), Some(path)]).flatten().find_map(|path| {
             let found = resolve(&root, cwd, &path).ok().filter(|found| found.node.is_file())?;
             let identity = root.executable(&found.path).ok()?.elf?.ok()?;
             is_foreign(&identity).then(|| (path, Identity::clone(&identity)))

@@ -49,9 +49,7 @@ pub(in crate::sandbox) enum End {
 }
 
 /// Traces `first`, which is seized, and all that come of it until it has ended.
-///
-/// The first `emulators` programs that it executes are, or become, an emulator by themselves.
-pub(in crate::sandbox) fn follow(first: Pid, handlers: &[Handler], emulators: u8) -> io::Result<End> {
+pub(in crate::sandbox) fn follow(first: Pid, handlers: &[Handler]) -> io::Result<End> {
     let host = HOST.ok_or(Errno::OPNOTSUPP)?;
     let own = Own::read()?;
     let tracer = Tracer {
@@ -62,8 +60,6 @@ pub(in crate::sandbox) fn follow(first: Pid, handlers: &[Handler], emulators: u8
         pending: HashMap::new(),
         root: None,
         names: HashSet::new(),
-        starts: emulators,
-        has_called: false,
         is_first_emulated: false,
         killed_by: None,
     };
@@ -83,10 +79,7 @@ struct Tracer<'a> {
     root: Option<Root>,
     /// The names that links were made for.
     names: HashSet<(usize, Vec<u8>)>,
-    /// How many of the next programs that the first process executes are an emulator by themselves.
-    starts: u8,
-    /// Whether it has been stopped for executing one. (What it executed before that was this program.)
-    has_called: bool,
+    /// Whether what it runs now is an emulator, which a tracer sent it to or which the image executes by itself.
     is_first_emulated: bool,
     killed_by: Option<i32>,
 }
@@ -200,7 +193,6 @@ impl Tracer<'_> {
 
     /// A program is about to be executed.
     fn call(&mut self, pid: Pid) -> Result<(), Errno> {
-        self.has_called |= pid == self.first;
         if let Ok(Some(pending)) = self.change(pid) {
             self.pending.insert(pid, pending);
             return ptrace::finish_call(pid);
@@ -315,11 +307,18 @@ impl Tracer<'_> {
             _ => false,
         };
         if pid == self.first {
-            let starts = self.has_called && self.starts > 0;
-            self.starts -= u8::from(starts);
-            self.is_first_emulated = emulated || starts;
+            self.is_first_emulated = emulated || self.is_emulator(pid);
         }
         ptrace::go_on(pid, 0)
+    }
+
+    /// Whether the process runs one of the container's emulators.
+    fn is_emulator(&self, pid: Pid) -> bool {
+        let own = format!("/proc/{}", pid.as_raw_nonzero());
+        let id = |path: String| rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino));
+        let Ok(exe) = id(format!("{own}/exe")) else { return false };
+        let file = |handler| format!("{own}/root{FOLDER}/{}", file_name(handler));
+        self.handlers.iter().any(|handler| id(file(handler)) == Ok(exe))
     }
 
     /// Puts the words of the emulation on the stack of an emulator that has not yet begun.

@@ -88,10 +88,19 @@ impl Root {
 
     pub(crate) fn command(&self, cx: &Cx, words: &[&str]) -> Command {
         const SCRIPT: &str = "set -e; mount -t binfmt_misc none /proc/sys/fs/binfmt_misc; mkdir -p \"$0/proc\" \"$0/dev\"; \
-            mount --rbind /proc \"$0/proc\"; touch \"$0/dev/null\"; mount --bind /dev/null \"$0/dev/null\"; exec /usr/sbin/chroot \"$0\" \"$@\"";
+            mount --rbind /proc \"$0/proc\"; touch \"$0/dev/null\"; mount --bind /dev/null \"$0/dev/null\"; \
+            exec /usr/sbin/chroot \"$0\" \"$@\"";
         let mut command = cx.command("/usr/bin/unshare");
-        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.args(["-U", "-r", "-m", "/bin/sh", "-c", SCRIPT]).arg(&self.path).args(words);
+        command
+    }
+
+    /// The same for root, with all users, and so in the machine's own user namespace.
+    pub(crate) fn command_of_root(&self, cx: &Cx, words: &[&str]) -> Command {
+        const SCRIPT: &str = "set -e; mkdir -p \"$0/proc\" \"$0/dev\"; mount --rbind /proc \"$0/proc\"; \
+            touch \"$0/dev/null\"; mount --bind /dev/null \"$0/dev/null\"; exec /usr/sbin/chroot \"$0\" \"$@\"";
+        let mut command = cx.command("/usr/bin/unshare");
+        command.args(["-m", "/bin/sh", "-c", SCRIPT]).arg(&self.path).args(words);
         command
     }
 }

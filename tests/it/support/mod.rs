@@ -13,6 +13,7 @@ pub(crate) mod oci;
 pub(crate) mod probe;
 pub(crate) mod pty;
 pub(crate) mod registry;
+pub(crate) mod rsc;
 pub(crate) mod schema;
 pub(crate) mod tarball;
 pub(crate) mod tool;
