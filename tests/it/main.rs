@@ -16,6 +16,7 @@ mod check_ci;
 mod check_output;
 mod check_report;
 mod check_table;
+mod check_threads;
 mod compress;
 mod containerfile;
 mod copy;

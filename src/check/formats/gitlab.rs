@@ -37,7 +37,7 @@ struct Lines {
 pub fn gitlab(out: &mut impl Write, report: &Report, context: &Context<'_>) -> io::Result<()> {
     let fingerprints = report.fingerprints();
     let issues = report.findings.iter().zip(&fingerprints).map(|(finding, fingerprint)| Issue {
-        description: format!("{}; {}", finding.message, finding.help),
+        description: format!("{}; to do: {}", finding.message, finding.help),
         check_name: finding.rule.as_str(),
         fingerprint,
         severity: match finding.severity {
