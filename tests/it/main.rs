@@ -10,6 +10,7 @@ mod binfmt_exec;
 mod build_steps;
 mod bundle;
 mod bundle_programs;
+mod check;
 mod bundle_routeros;
 mod bundle_whole;
 mod check_ci;
