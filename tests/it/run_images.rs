@@ -45,7 +45,7 @@ fn a_folder_is_a_root_file_system_that_stays_as_it_is() {
     let root = folder(&cx, "written", NATIVE);
     let out = cx.run([&["run", "--rootfs", &format!("{}:rw", root.display())][..], &changes].concat());
     assert_eq!(out.success(), said);
-    assert_eq!(names(&root), ["dev", "new", "proc", "sys", "tool"]);
+    assert_eq!(names(&root), ["dev", "etc", "new", "proc", "sys", "tool"]);
     assert_eq!(names(&cx.path("home/.cache/polyarch/run")), ["lock"]);
 }
 
