@@ -190,6 +190,24 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Counts of them.
     pub summary: Summary,
+    /// Which targets the inputs fit, where that is what was asked.
+    pub fits: Vec<Fit>,
+}
+
+/// Whether an input fits a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fit {
+    /// The input, as it was given.
+    #[serde(serialize_with = "lossy")]
+    pub input: OsString,
+    /// The target.
+    pub target: String,
+    /// Whether no error was found.
+    pub fits: bool,
+    /// How many errors were found.
+    pub errors: usize,
+    /// The first of them.
+    pub why: Option<String>,
 }
 
 impl Report {
@@ -202,7 +220,7 @@ impl Report {
         (files, elf): (u64, u64),
     ) -> Self {
         let summary = Summary { files, elf, ..Summary::default() };
-        let mut report = Self { inputs, targets, findings, summary };
+        let mut report = Self { inputs, targets, findings, summary, fits: Vec::new() };
         report.settle();
         report
     }
@@ -247,7 +265,7 @@ impl Report {
 impl Serialize for Report {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct as _;
-        let mut object = serializer.serialize_struct("Report", 5)?;
+        let mut object = serializer.serialize_struct("Report", 6)?;
         let only = match self.inputs.as_slice() {
             [input] => Some(input.name.to_string_lossy()),
             _ => None,
@@ -257,6 +275,9 @@ impl Serialize for Report {
         object.serialize_field("targets", &self.targets)?;
         object.serialize_field("findings", &self.findings)?;
         object.serialize_field("summary", &self.summary)?;
+        if !self.fits.is_empty() {
+            object.serialize_field("fits", &self.fits)?;
+        }
         object.end()
     }
 }

@@ -16,7 +16,7 @@ mod run;
 mod subject;
 
 pub use error::CheckError;
-pub use finding::{Finding, Input, InputKind, Layer, Report, Severity, Summary, UnknownSeverity};
+pub use finding::{Finding, Fit, Input, InputKind, Layer, Report, Severity, Summary, UnknownSeverity};
 pub use judge::{Options, judge};
 pub use policy::{Baseline, Day, Fault, Level, Policy, PolicyError, Position, UnknownLevel};
 pub use rule::{Explanation, Rule, UnknownRule};

@@ -2,17 +2,18 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File as Handle;
-use std::io::Read as _;
+use std::io::{self, Read};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use oci_spec::image::{Descriptor, ImageManifest};
 use serde::Deserialize;
 
 use super::subject::{self, ImageFacts, Subject};
-use super::{CheckError, Finding, Input, InputKind, Layer, Options, Report, Rule, judge};
-use crate::image::{Access, ImageError, ImageRef, ListedImage, Listing, Source, small_blob};
-use crate::layer::{LayerStream, LayeredRoot, Limits};
-use crate::progress::Progress;
+use super::{CheckError, Finding, Fit, Input, InputKind, Layer, Options, Report, Rule, Severity, judge};
+use crate::image::{Access, ImageError, ImageRef, ListedImage, Listing, Source, digest_of, small_blob};
+use crate::layer::{LayerMemory, LayerStream, LayeredRoot, Limits};
+use crate::progress::{Progress, Task};
 use crate::target::{Catalogue, Platform, Target};
 use crate::tree::root::Scanned;
 use crate::tree::{self, Content, Record};
@@ -37,15 +38,34 @@ pub struct Check<'a> {
     pub as_root: bool,
     /// What is held besides.
     pub options: Options,
+    /// Whether no finding is asked for, but which of the targets each input fits.
+    pub fits: bool,
+    /// What layers that were read before hold.
+    pub memory: Option<&'a LayerMemory>,
     /// How images are reached.
     pub access: &'a Access,
     /// Is told what goes on.
     pub progress: &'a dyn Progress,
 }
 
+/// A layer's reader that tells how far it is.
+struct Counted<'a, R> {
+    inner: R,
+    task: &'a Mutex<Box<dyn Task>>,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.task.lock().unwrap_or_else(PoisonError::into_inner).advance(count as u64);
+        Ok(count)
+    }
+}
+
 /// What was found so far.
 #[derive(Default)]
 struct Found {
+    fits: Vec<Fit>,
     inputs: Vec<Input>,
     targets: Vec<String>,
     findings: Vec<Finding>,
@@ -55,11 +75,18 @@ struct Found {
 
 impl Found {
     /// Holds `subject` against each of `targets`; without any, against itself.
-    fn judge(&mut self, subject: &Subject<'_>, targets: &[&Target], options: &Options) {
+    fn judge(&mut self, subject: &Subject<'_>, targets: &[&Target], check: &Check<'_>) {
+        let options = &check.options;
         self.files += subject.files.len() as u64;
         self.elf += subject.files.iter().filter(|file| file.elf().is_some()).count() as u64;
         if targets.is_empty() {
             self.findings.extend(judge(subject, None, options));
+        }
+        if check.fits {
+            for target in targets {
+                self.fits.push(Fit::of(subject, target, options));
+            }
+            return;
         }
         for target in targets {
             if !self.targets.contains(&target.name) {
@@ -87,6 +114,7 @@ impl Check<'_> {
                 a.rule == b.rule && a.path == b.path && a.message == b.message && a.input == b.input;
             is_same && a.platform == b.platform && a.expected == b.expected
         });
+        report.fits = found.fits;
         report.settle();
         Ok(report)
     }
@@ -132,7 +160,7 @@ impl Check<'_> {
             image: None,
         };
         found.inputs.push(Input { name: path.into(), kind: InputKind::Root, platforms: Vec::new() });
-        found.judge(&subject, &self.targets.iter().collect::<Vec<_>>(), &self.options);
+        found.judge(&subject, &self.targets.iter().collect::<Vec<_>>(), self);
         Ok(())
     }
 
@@ -168,7 +196,7 @@ impl Check<'_> {
                         kind: InputKind::Root,
                         platforms: Vec::new(),
                     });
-                    found.judge(&subject, &self.targets.iter().collect::<Vec<_>>(), &self.options);
+                    found.judge(&subject, &self.targets.iter().collect::<Vec<_>>(), self);
                     return Ok(());
                 }
             }
@@ -199,7 +227,7 @@ impl Check<'_> {
         }
         let subject = Subject { input: path.into(), kind: InputKind::Files, files, root: None, image: None };
         found.inputs.push(Input { name: path.into(), kind: InputKind::Files, platforms: Vec::new() });
-        found.judge(&subject, &self.targets.iter().collect::<Vec<_>>(), &self.options);
+        found.judge(&subject, &self.targets.iter().collect::<Vec<_>>(), self);
         Ok(())
     }
 
@@ -245,11 +273,12 @@ impl Check<'_> {
             let targets: Vec<&Target> = self.targets.iter().collect();
             return Ok(images.iter().map(|image| (image, targets.clone())).collect());
         }
-        if self.targets.is_empty() {
+        // Which image is asked for no target says, where all are asked for.
+        if self.targets.is_empty() || self.fits {
             let Which::Best(wanted) = &self.which else { return Ok(Vec::new()) };
             let image = find(wanted)
                 .ok_or_else(|| ImageError::Platform { wanted: wanted.to_string(), present: present() })?;
-            return Ok(vec![(image, Vec::new())]);
+            return Ok(vec![(image, self.targets.iter().collect())]);
         }
         let mut chosen: Vec<(&ListedImage, Vec<&Target>)> = Vec::new();
         for target in self.targets {
@@ -293,18 +322,22 @@ impl Check<'_> {
             ),
             Some(total),
         );
+        let task = Mutex::new(task);
         let layers = manifest.layers().iter().map(|layer| {
             let task = &task;
-            LayerStream::new(
+            let stream = LayerStream::new(
                 move || {
-                    let blob = source.blob(layer).map_err(std::io::Error::other)?;
-                    task.advance(0);
-                    Ok(blob)
+                    let inner = source.blob(layer).map_err(io::Error::other)?;
+                    Ok(Box::new(Counted { inner, task }) as Box<dyn Read + Send>)
                 },
                 None,
-            )
+            );
+            match digest_of(layer, "manifest") {
+                Ok(digest) => stream.stored_as(digest),
+                Err(_) => stream,
+            }
         });
-        let root = LayeredRoot::read(layers.collect(), Limits::default(), &|| false);
+        let root = LayeredRoot::read_with(layers.collect(), Limits::default(), &|| false, self.memory);
         let root = root.map_err(|source| CheckError::Layers { input: name(), source: Box::new(source) })?;
         let subject = Subject {
             input: input.into(),
@@ -325,8 +358,24 @@ impl Check<'_> {
         } else {
             targets
         };
-        found.judge(&subject, targets, &self.options);
+        found.judge(&subject, targets, self);
         Ok(())
+    }
+}
+
+impl Fit {
+    fn of(subject: &Subject<'_>, target: &Target, options: &Options) -> Self {
+        let findings = judge(subject, Some(target), options);
+        let mut errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+        let why = errors.next().map(|finding| format!("{}: {}", finding.rule, finding.message));
+        let count = errors.count() + usize::from(why.is_some());
+        Self {
+            input: subject.input.clone(),
+            target: target.name.clone(),
+            fits: count == 0,
+            errors: count,
+            why,
+        }
     }
 }
 

@@ -87,7 +87,7 @@ pub struct Identity {
 }
 
 /// A platform of which not everything may be known.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, serde::Deserialize)]
 pub struct PlatformFact {
     /// `linux`, `freebsd`, ….
     pub os: Option<String>,

@@ -19,6 +19,7 @@ mod layout;
 mod notes;
 mod reader;
 mod rodata;
+mod stored;
 mod toolchain;
 pub mod values;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use goblin::elf::header::{ET_DYN, ET_REL};
 use scroll::Pread;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ElfError;
 use super::draft::{Draft, Evidence, Parts, Source};
@@ -12,7 +12,7 @@ use super::dynamic::Dynamic;
 use super::rodata;
 
 /// What is known of each toolchain that had a part in a binary.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Toolchain {
     /// The GNU C library.
@@ -30,21 +30,21 @@ pub struct Toolchain {
 }
 
 /// The GNU C library.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Glibc {
     /// The highest version whose symbols are needed.
     pub needs: Option<String>,
 }
 
 /// The musl C library.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Musl {
     /// musl's name of the architecture, as in the loader's name: `armhf`, `mipsel-sf`.
     pub architecture: Option<String>,
 }
 
 /// Go.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Go {
     /// `go1.19.8`.
     pub version: Option<String>,
@@ -57,7 +57,7 @@ pub struct Go {
 }
 
 /// Rust.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rust {
     /// The compiler's version, where it is told.
     pub version: Option<String>,
@@ -66,7 +66,7 @@ pub struct Rust {
 }
 
 /// Android's C library.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Bionic {
     /// The lowest API level that it was built for.
     pub api: Option<u32>,

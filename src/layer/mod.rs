@@ -28,7 +28,8 @@ pub use digest::{Digest, DigestReader, DigestWriter, ParseDigestError};
 pub use error::LayerError;
 pub use folder::FolderWriter;
 pub use merge::{
-    Changes, Ids, LayerStream, LayeredFile, LayeredRoot, MergeOptions, Swap, TarFormat, Times, Unfit, merge,
+    Changes, Ids, LayerMemory, LayerStream, LayeredFile, LayeredRoot, MergeOptions, Swap, TarFormat, Times,
+    Unfit, merge,
 };
 pub use metadata::Owners;
 pub use unpack::{Limits, Skipped, Unpacker};

@@ -180,6 +180,26 @@ pub enum SandboxError {
         /// As the caller or the image says.
         user: String,
     },
+    /// The network needs a program that is not there.
+    #[error("`pasta`, which connects a container's own network, is not installed")]
+    NoPasta,
+    /// The network cannot be connected.
+    #[error("`{}` cannot connect the container's network: {reason}", program.display())]
+    Pasta {
+        /// pasta.
+        program: PathBuf,
+        /// What it says.
+        reason: String,
+    },
+    /// A port of the host cannot be had.
+    #[error("the port {port} of this machine cannot be published")]
+    Port {
+        /// Address and number.
+        port: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The program is to have a terminal, and its input is to come from what is none.
     #[error("the input device is not a TTY, and `-t` with `-i` needs one")]
     NoTerminal,
@@ -259,6 +279,18 @@ impl SandboxError {
             }
             Self::NotExecutable { source, .. } => cannot_execute_hint(source),
             Self::Interpreter { .. } => "`polyarch inspect` of the program shows what it needs".into(),
+            Self::NoPasta => "install Debian's package `passt`; `--network host` and `--network none` do without".into(),
+            Self::Pasta { reason, .. } if reason.contains("/dev/net/tun") || reason.contains("tun device") => {
+                "it needs `/dev/net/tun`, open for everybody: `modprobe tun`, `chmod 666 /dev/net/tun` as root".into()
+            }
+            Self::Pasta { .. } => "`--network host` and `--network none` do without it".into(),
+            Self::Port { source, .. } => match source.kind() {
+                io::ErrorKind::AddrInUse => "something else has it; choose another as in `-p 8081:80`".into(),
+                io::ErrorKind::PermissionDenied => "ports below 1024 are root's: choose another as in `-p 8080:80`, or \
+                     `sysctl net.ipv4.ip_unprivileged_port_start=80` as root"
+                    .into(),
+                _ => "the address must be one of this machine's".into(),
+            },
             Self::NoTerminal => "leave out `-t` where input comes from a pipe or a file".into(),
             Self::NoProgram => "give one after the image, as in `polyarch run IMAGE PROGRAM`".into(),
             Self::Runtime { .. } => {
@@ -370,6 +402,7 @@ impl From<Failure> for SandboxError {
             Step::Register => REGISTER,
             Step::Emulator => "opening the emulator",
             Step::Terminal => "making the terminal",
+            Step::Network => "raising",
             Step::Identity | Step::Limit => "setting",
             Step::Seccomp => "installing",
             Step::Cgroup => "entering",

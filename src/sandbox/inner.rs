@@ -15,7 +15,9 @@ use super::init::{self, Init, Part};
 use super::namespaces::unshare;
 use super::plan::{Emulator, Failure, Handler, Message, Plan, Step};
 use super::way::Way;
-use super::{confine, lifeline, limits, mounts, oci, place, program, root, terminal, trace, volumes};
+use super::{
+    confine, lifeline, limits, mounts, network, oci, place, program, root, terminal, trace, volumes,
+};
 use crate::binfmt::{self, Flags, Rule};
 use crate::target::Magic;
 
@@ -30,6 +32,7 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Init, Failure> {
     // Its own mounts: a new root for one process of a mount namespace is one for all, and the outer process
     // must go on seeing the host's `/proc`.
     unshare(UnshareFlags::NEWNS).map_err(Step::Namespaces.on("mount"))?;
+    network::enter(plan.network, handoff)?;
     // While the host's cgroups are in sight; the namespace begins where the container is.
     limits::join(&plan.cgroups).map_err(|(path, err)| Step::Cgroup.io(path)(err))?;
     unshare(UnshareFlags::NEWCGROUP).map_err(Step::Namespaces.on("cgroup"))?;
@@ -62,6 +65,11 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Init, Failure> {
     drop(emulators);
     for text in notes {
         handoff.tell(&Message::Note { text });
+    }
+    if plan.network.waits
+        && let Some(link) = &handoff.link
+    {
+        link.hear(network::CONNECTED).map_err(Step::Network.io("the network"))?;
     }
     if let Some(runtime) = &plan.runtime {
         let terminal = match (&plan.terminal, &handoff.link) {

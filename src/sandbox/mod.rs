@@ -23,6 +23,7 @@ mod limits;
 mod link;
 mod mounts;
 mod namespaces;
+mod network;
 mod oci;
 mod outer;
 mod place;
@@ -54,6 +55,7 @@ pub use folder::Folder;
 pub use handlers::{Handlers, Tuning};
 pub use ids::{Extent, Grants, Ids, Range, Shortage};
 pub use limits::{Amount, Limits};
+pub use network::{Mode, Network, Port, Protocol};
 pub use oci::find_runtime;
 pub use plan::{Emulator, Handler, Process};
 pub use process::Overrides;
@@ -80,6 +82,9 @@ pub fn enter(args: &[OsString]) -> Option<ExitCode> {
         // Nobody hears it whose reader has ended.
         let told = answer.is_some_and(|answer| std::io::stdout().write_all(answer.as_bytes()).is_ok());
         return Some(ExitCode::from(if told { 0 } else { FAILED }));
+    }
+    if role == network::LAUNCH {
+        return Some(ExitCode::from(network::launch(args.get(2..).unwrap_or_default())));
     }
     if role == limits::WATCH {
         limits::run_watch(args.get(2..).unwrap_or_default());

@@ -88,6 +88,7 @@ pub(super) struct Plan {
     pub(super) emulated: bool,
     /// The way that the caller wants; the best of those that can be had if none.
     pub(super) emulation: Option<Emulation>,
+    pub(super) network: super::network::Plan,
     /// Whether this program stays as the container's first process.
     pub(super) init: bool,
     /// The program's terminal, where it has one of its own.
@@ -103,6 +104,8 @@ pub(super) enum Message {
     Started { pid: i32 },
     /// Layers were unpacked, or not.
     Unpacked(super::root::Unpacked),
+    /// The container's network is there, and not connected.
+    NetworkMade,
     /// The user may want to know.
     Note { text: String },
     /// The user must know.
@@ -146,6 +149,7 @@ pub(super) enum Step {
     Seccomp,
     Identity,
     Terminal,
+    Network,
     UserName,
     GroupName,
     UserId,

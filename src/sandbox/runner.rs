@@ -11,6 +11,7 @@ use rustix::process::Pid;
 use super::handoff::{self, Handoff, OUTER};
 use super::limits::{Group, Watch};
 use super::link::Link;
+use super::network::{self, Network, Pasta};
 use super::plan::{Message, Plan, Process};
 use super::signals::Role;
 use super::terminal::{Streams, Terminal};
@@ -36,6 +37,10 @@ pub struct Container {
     pub runtime: Option<PathBuf>,
     /// Its name of itself.
     pub hostname: String,
+    /// What it is called in lists of processes.
+    pub name: Option<String>,
+    /// What its programs reach.
+    pub network: Network,
     /// The emulators of foreign programs in it.
     pub handlers: Handlers,
     /// How foreign programs are to reach them; the best way that can be had if `None`.
@@ -71,12 +76,16 @@ impl Container {
         }
         let watch = if group.folders.is_empty() { None } else { Some(Watch::start(&group).map_err(start)?) };
         let mut streams = Streams::new(self.terminal)?;
+        let files = self.network.files(self.folder.path(), &self.hostname).map_err(start)?;
+        // What is mounted by the caller counts.
+        let files =
+            files.into_iter().filter(|file| !self.volumes.iter().any(|own| own.target == file.target));
         let plan = Plan {
             folder: self.folder.path().into(),
             root: self.root.plan(),
             hostname: self.hostname.clone(),
             process: self.process.clone(),
-            volumes: self.volumes.clone(),
+            volumes: files.chain(self.volumes.iter().cloned()).collect(),
             confine: self.confine.clone(),
             cgroups: group.folders.iter().map(|path| path.clone().into_os_string()).collect(),
             runtime: self.runtime.as_ref().map(|path| path.clone().into_os_string()),
@@ -84,6 +93,7 @@ impl Container {
             handlers_needed: self.handlers.needed,
             emulated: self.handlers.emulated,
             emulation: self.emulation,
+            network: self.network.plan(),
             init: self.init,
             terminal: streams.pty(),
         };
@@ -93,17 +103,19 @@ impl Container {
         handoff.link = Some(far);
         let link = Arc::new(link);
         let mut command = Command::new(PathBuf::from("/proc/self/exe"));
-        command.arg0("polyarch").arg(OUTER);
+        let name = self.name.as_ref().map_or_else(|| "polyarch".into(), |name| format!("polyarch: {name}"));
+        command.arg0(name).arg(OUTER);
         handoff.give(&mut command).map_err(start)?;
         streams.give(&mut command).map_err(start)?;
         let mut child = command.spawn().map_err(start)?;
         // Our copies of what it inherited; while they are open no pipe ends.
         drop((handoff, command));
         signals.show_on(streams.console());
-        let mut streams = streams.begin(link).map_err(start)?;
+        let mut streams = streams.begin(Arc::clone(&link)).map_err(start)?;
 
         let outer = Pid::from_raw(child.id().cast_signed());
         let role = if self.init { Role::Init } else { Role::First };
+        let (mut first, mut pasta, mut unconnected) = (None, None, false);
         let mut failure = None;
         for message in handoff::messages(reader) {
             match (message, outer) {
@@ -119,20 +131,35 @@ impl Container {
                 (Message::Started { pid }, Some(outer)) => {
                     if let Some(pid) = Pid::from_raw(pid) {
                         signals.pass_on_to(pid, outer, role);
+                        first = Some(pid);
                     }
                 }
+                (Message::NetworkMade, _) => unconnected = true,
                 (Message::Note { text }, _) => progress.note(&text),
                 (Message::Warning { text }, _) => progress.warn(&text),
                 // Of a process that was ended because of the first failure, that one is told.
                 (Message::Failed(reason), _) => failure = failure.or(Some(reason.into())),
                 _ => {}
             }
+            if unconnected && let Some(pid) = first {
+                unconnected = false;
+                let connected = Pasta::start(&self.network, pid, self.folder.path());
+                match connected
+                    .and_then(|running| Ok((running, link.say(network::CONNECTED, &[]).map_err(start)?)))
+                {
+                    Ok((running, ())) => pasta = Some(running),
+                    Err(err) => {
+                        let _ = child.kill();
+                        failure = failure.or(Some(err));
+                    }
+                }
+            }
         }
         if failure.is_none() {
             streams.let_go().map_err(start)?;
         }
         let status = child.wait().map_err(start)?;
-        drop(ours);
+        drop((ours, pasta));
         drop(watch);
         streams.finish();
         signals.show_on(None);

@@ -207,7 +207,7 @@ pub fn command(
         (None, [], [one]) => told.entrypoint = Some(one.clone()),
         (None, [one], []) => told.entrypoint = Some(one.clone()),
         (None, [one], [argument]) => {
-            (told.entrypoint, told.cmd) = (Some(one.clone()), Some(argument.clone()))
+            (told.entrypoint, told.cmd) = (Some(one.clone()), Some(argument.clone()));
         }
         (None, _, _) if version.wants_explicit_command() => {
             return Err(RouterOsError::ManyWords { entrypoint: entrypoint.len(), cmd: cmd.len() });

@@ -99,7 +99,9 @@ impl Judge<'_> {
 
     /// Whether the image says that its emulator runs what is executed.
     fn re_enters(&self) -> bool {
-        self.subject.image.as_ref().is_some_and(|image| image.label(labels::EXEC).is_some())
+        self.subject.image.as_ref().is_some_and(|image| {
+            image.label(labels::EXEC).is_some() || image.label(labels::MANIFEST).is_some()
+        })
     }
 
     /// What programs that are emulated cannot do.

@@ -1,6 +1,8 @@
 //! `polyarch check`: whether images and programs run where they are meant to.
 
 mod explain;
+mod fits;
+mod keep;
 mod output;
 mod policy;
 mod text;
@@ -14,7 +16,7 @@ use super::dirs;
 use super::exit::ExitStatus;
 use super::printer::Printer;
 use super::registry::RegistryArgs;
-use super::report::is_broken_pipe;
+use super::report::{Told, is_broken_pipe};
 use crate::check::{Check, Options, Report, Which};
 use crate::image::ImageRef;
 use crate::target::{Catalogue, Platform, Target};
@@ -77,6 +79,9 @@ pub(super) struct Args {
     explain: Option<explain::Topic>,
 
     #[command(flatten)]
+    keep: keep::KeepArgs,
+
+    #[command(flatten)]
     policy: policy::PolicyArgs,
 
     #[command(flatten)]
@@ -92,6 +97,9 @@ enum Profile {
     #[value(name = "routeros")]
     RouterOs,
 }
+
+/// What `--target` is given to be told of all targets.
+const ALL: &str = "all";
 
 fn kernel(text: &str) -> Result<String, String> {
     let is_version = text.split('.').count() >= 2 && text.split('.').all(|part| part.parse::<u32>().is_ok());
@@ -109,6 +117,9 @@ impl Args {
         }
         let decided = self.policy.decide(printer)?;
         let mut report = self.collect(&decided, printer)?;
+        if !report.fits.is_empty() {
+            return fits::write(&report, self.output.is_json(), printer);
+        }
         decided.settle(&mut report)?;
         match self.output.write(&report, &decided, printer) {
             // Whoever reads only the beginning, as `head`, takes nothing away from the verdict.
@@ -123,16 +134,27 @@ impl Args {
         let catalogue = Catalogue::builtin();
         // What the command line says is instead of what the policy says.
         let names = if self.target.is_empty() { &decided.policy.targets } else { &self.target };
-        let targets: Vec<Target> =
-            names.iter().map(|name| catalogue.resolve(name)).collect::<Result<_, _>>()?;
+        let fits = names.iter().any(|name| name == ALL);
+        if fits && names.len() > 1 {
+            let message = "`--target all` stands alone: it tells of every target";
+            return Err(Told::new(message, "leave the others out, or `all`").into());
+        }
+        let targets: Vec<Target> = if fits {
+            catalogue.targets().to_vec()
+        } else {
+            names.iter().map(|name| catalogue.resolve(name)).collect::<Result<_, _>>()?
+        };
         let is_routeros =
             self.profile == Some(Profile::RouterOs) || decided.policy.profile.as_deref() == Some("routeros");
         let references: Vec<ImageRef> =
             self.inputs.iter().filter_map(|input| ImageRef::find(&input.to_string_lossy()).ok()).collect();
         let access =
             if references.is_empty() { dirs::access() } else { self.registry.access(&references)? };
+        let memory = self.keep.memory();
         let check = Check {
             targets: &targets,
+            fits,
+            memory: memory.as_ref(),
             which: match &self.platform {
                 _ if self.all_platforms => Which::All,
                 Some(platform) => Which::Best(platform.clone()),
@@ -150,6 +172,8 @@ impl Args {
             access: &access,
             progress: &printer,
         };
-        Ok(check.run(&self.inputs)?)
+        let has_targets = !targets.is_empty() && !fits;
+        let inputs = self.keep.inputs(&self.inputs, &check.which, has_targets, &access, printer)?;
+        Ok(check.run(&inputs)?)
     }
 }

@@ -70,6 +70,11 @@ pub(super) struct OutputArgs {
 }
 
 impl OutputArgs {
+    /// Whether JSON is what is printed.
+    pub(super) fn is_json(&self) -> bool {
+        self.format == Form::Json
+    }
+
     /// Writes `report` to its files, and then to standard output.
     pub(super) fn write(&self, report: &Report, decided: &Decided, printer: Printer) -> anyhow::Result<()> {
         // Where it is gone, paths are told as they were given.

@@ -4,6 +4,7 @@ mod confine;
 mod emulation;
 mod environment;
 mod limits;
+mod network;
 mod root;
 mod terminal;
 mod user;
@@ -71,6 +72,9 @@ pub(super) struct Args {
     emulation: emulation::EmulationArgs,
 
     #[command(flatten)]
+    network: network::NetworkArgs,
+
+    #[command(flatten)]
     registry: RegistryArgs,
 
     /// The image (a name of the store or of a registry, `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`,
@@ -102,7 +106,10 @@ impl Args {
         let limits = self.limits.limits()?;
         let runtime = self.runtime.as_deref().map(|name| runtime(name, init)).transpose()?;
         let volumes = self.volumes.prepare(&files.config, printer)?;
-        let process = Process::of(&files.config, overrides, &files.hostname)?;
+        let hostname = self.network.hostname.clone().unwrap_or_else(|| files.hostname.clone());
+        let name = self.network.name.clone();
+        let network = self.network.network(&files.config, printer)?;
+        let process = Process::of(&files.config, overrides, &hostname)?;
         let emulated = self.emulation.prepare(&files.config, &files.platform, &cache)?;
         let handlers = emulated.handlers.clone();
 
@@ -117,7 +124,6 @@ impl Args {
 
         let (root, ids) = (Root::default(), Ids::of_caller().0);
         let folder = Folder::new(&cache.join("run"))?;
-        let hostname = files.hostname.clone();
         let mut container = Container {
             folder,
             root,
@@ -127,6 +133,8 @@ impl Args {
             limits,
             runtime,
             hostname,
+            name,
+            network,
             handlers,
             emulation: emulated.way,
             init,

@@ -5,6 +5,7 @@
 //! any user may do it, owners and device nodes included.
 
 mod changes;
+mod memory;
 mod options;
 mod tree;
 mod ustar;
@@ -12,6 +13,7 @@ mod view;
 mod writer;
 
 pub use changes::{Changes, LayeredFile, Swap};
+pub use memory::LayerMemory;
 pub use options::{Ids, LayerStream, MergeOptions, TarFormat, Times, Unfit};
 pub use view::LayeredRoot;
 

@@ -11,6 +11,7 @@ type Open<'a> = Box<dyn Fn() -> io::Result<Box<dyn Read + Send + 'a>> + 'a>;
 pub struct LayerStream<'a> {
     open: Open<'a>,
     diff_id: Option<Digest>,
+    stored: Option<Digest>,
 }
 
 impl<'a> LayerStream<'a> {
@@ -20,7 +21,17 @@ impl<'a> LayerStream<'a> {
         open: impl Fn() -> io::Result<Box<dyn Read + Send + 'a>> + 'a,
         diff_id: Option<Digest>,
     ) -> Self {
-        Self { open: Box::new(open), diff_id }
+        Self { open: Box::new(open), diff_id, stored: None }
+    }
+
+    /// The same layer, which is known to have that digest as it is stored: reading it to its end verifies it.
+    #[must_use]
+    pub fn stored_as(self, digest: Digest) -> Self {
+        Self { stored: Some(digest), ..self }
+    }
+
+    pub(super) fn stored(&self) -> Option<&Digest> {
+        self.stored.as_ref()
     }
 
     pub(super) fn open(&self) -> Result<Box<dyn Read + Send + 'a>, LayerError> {

@@ -7,9 +7,12 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::super::ahead::decompressed_ahead;
 use super::super::entry::{Kind, Meta};
 use super::super::walk::Walk;
+use super::memory::LayerMemory;
 use super::options::LayerStream;
 use super::tree::{At, Tree};
 use crate::layer::{LayerError, Limits};
@@ -37,13 +40,53 @@ pub struct LayeredRoot<'a> {
 pub(super) struct Facts {
     pub(super) is_file: bool,
     pub(super) mode: u32,
-    uid: u32,
-    gid: u32,
-    size: u64,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) size: u64,
     /// Whether who executes it gets capabilities.
     pub(super) has_capabilities: bool,
     pub(super) executable: Option<Box<Executable>>,
-    content: Option<Box<[u8]>>,
+    pub(super) content: Option<Box<[u8]>>,
+}
+
+/// What the layers made so far.
+struct Made {
+    tree: Tree,
+    files: Vec<Facts>,
+    /// Bytes of all files.
+    claimed: u64,
+    limits: Limits,
+}
+
+impl Made {
+    fn add(&mut self, meta: &Meta, facts: Facts) -> Result<(), LayerError> {
+        // A sparse file of a few bytes can claim any size.
+        self.claimed = self.claimed.saturating_add(meta.size);
+        if self.claimed > self.limits.bytes {
+            return Err(LayerError::Limit { what: "bytes", limit: self.limits.bytes });
+        }
+        let number = u32::try_from(self.files.len())
+            .map_err(|_| LayerError::Limit { what: "entries", limit: u32::MAX.into() })?;
+        self.tree.apply(number, meta)?;
+        self.files.push(facts);
+        Ok(())
+    }
+}
+
+/// A reader that notes when it has been read to its end.
+struct Ended<'a, R> {
+    inner: R,
+    is_over: &'a AtomicBool,
+}
+
+impl<R: Read> Read for Ended<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        if count == 0 && !buffer.is_empty() {
+            self.is_over.store(true, Ordering::Relaxed);
+        }
+        Ok(count)
+    }
 }
 
 impl<'a> LayeredRoot<'a> {
@@ -56,28 +99,58 @@ impl<'a> LayeredRoot<'a> {
         limits: Limits,
         stop: &dyn Fn() -> bool,
     ) -> Result<Self, LayerError> {
-        let (mut tree, mut files) = (Tree::new(), Vec::new());
+        Self::read_with(layers, limits, stop, None)
+    }
+
+    /// The same, but that layers which `memory` knows by their stored digests are not read, and those that it does not know
+    /// are known afterwards.
+    ///
+    /// # Errors
+    /// As [`Unpacker::apply`](crate::layer::Unpacker::apply).
+    pub fn read_with(
+        layers: Vec<LayerStream<'a>>,
+        limits: Limits,
+        stop: &dyn Fn() -> bool,
+        memory: Option<&LayerMemory>,
+    ) -> Result<Self, LayerError> {
+        let mut made = Made { tree: Tree::new(), files: Vec::new(), claimed: 0, limits };
         let mut walk = Walk::new(limits);
-        let (mut kept, mut claimed) = (0, 0_u64);
+        let mut kept = 0;
         let mut begins = Vec::new();
         for layer in &layers {
-            tree.begin_layer();
-            begins.push(u32::try_from(files.len()).unwrap_or(u32::MAX));
-            let source = layer.open()?;
-            walk.layer(source, layer.diff_id(), stop, &mut |walk, meta, content| {
-                // A sparse file of a few bytes can claim any size.
-                claimed = claimed.saturating_add(meta.size);
-                if claimed > limits.bytes {
-                    return Err(LayerError::Limit { what: "bytes", limit: limits.bytes });
+            begins.push(u32::try_from(made.files.len()).unwrap_or(u32::MAX));
+            made.tree.begin_layer();
+            let stored = layer.stored().zip(memory);
+            if let Some(known) = stored.and_then(|(digest, memory)| memory.recall(digest)) {
+                for (meta, facts) in known {
+                    made.add(&meta, facts)?;
                 }
-                let number = u32::try_from(files.len())
-                    .map_err(|_| LayerError::Limit { what: "entries", limit: u32::MAX.into() })?;
-                tree.apply(number, &meta)?;
-                files.push(Facts::of(meta, content, &mut kept).map_err(|err| walk.read_error(err))?);
-                Ok(())
+                continue;
+            }
+            let mut keeper = stored.and_then(|(_, memory)| memory.keep());
+            let is_verified = AtomicBool::new(false);
+            let source = Ended { inner: layer.open()?, is_over: &is_verified };
+            decompressed_ahead(source, |plain| {
+                walk.plain(plain, layer.diff_id(), stop, &mut |walk, mut meta, content| {
+                    let facts =
+                        Facts::of(&mut meta, content, &mut kept).map_err(|err| walk.read_error(err))?;
+                    if let Some(keeping) = &mut keeper
+                        && keeping.add(&meta, &facts).is_err()
+                    {
+                        // A full disk is no reason not to go on.
+                        keeper = None;
+                    }
+                    made.add(&meta, facts)
+                })
             })?;
+            // What was read to its end was found to have its digest.
+            if let (Some(keeper), Some((digest, memory))) = (keeper, stored)
+                && is_verified.load(Ordering::Relaxed)
+            {
+                memory.kept(keeper, digest);
+            }
         }
-        Ok(Self { layers, limits, tree, files, begins })
+        Ok(Self { layers, limits, tree: made.tree, files: made.files, begins })
     }
 
     /// What the file at `path` is, and the number of its entry.
@@ -124,7 +197,7 @@ impl<'a> LayeredRoot<'a> {
 }
 
 impl Facts {
-    fn of(meta: Meta, content: &mut dyn Read, kept: &mut u64) -> io::Result<Self> {
+    fn of(meta: &mut Meta, content: &mut dyn Read, kept: &mut u64) -> io::Result<Self> {
         let is_file = meta.kind == Kind::File;
         let mut facts = Self {
             is_file,
@@ -139,12 +212,12 @@ impl Facts {
         if !is_file {
             return Ok(facts);
         }
-        let (size, path) = (meta.size, meta.path);
-        let mut from: Box<dyn Read> = match meta.sparse {
+        let (size, path) = (meta.size, &meta.path);
+        let mut from: Box<dyn Read> = match meta.sparse.take() {
             Some(sparse) => Box::new(sparse.reader(content)),
             None => Box::new(content),
         };
-        if is_kept(&path) && size <= KEPT_FILE && *kept + size <= KEPT_ALL {
+        if is_kept(path) && size <= KEPT_FILE && *kept + size <= KEPT_ALL {
             let mut bytes = Vec::new();
             from.read_to_end(&mut bytes)?;
             *kept += size;

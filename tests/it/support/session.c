@@ -1,5 +1,6 @@
 /* A program for tests of terminals, signals and pipes: it does one small thing for each word that it is given. */
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -8,7 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <netinet/in.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -163,6 +166,45 @@ int main(int argc, char **argv) {
         char byte;
         if (number == 1) return read(0, &byte, 1) == 1 ? 0 : 7;
         wait_for_ever();
+    }
+    if (!strcmp(word, "fetch")) {
+        /* One connection; what comes over it. */
+        struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(atoi(argv[3])) };
+        inet_pton(AF_INET, argv[2], &to.sin_addr);
+        int connection = socket(AF_INET, SOCK_STREAM, 0);
+        if (connect(connection, (struct sockaddr *)&to, sizeof to)) { puts(errno == ECONNREFUSED || errno == ENETUNREACH ? "unreachable" : strerror(errno)); return 1; }
+        if (write(connection, "GET /file HTTP/1.0\r\n\r\n", 22) != 22) return 2;
+        dup2(connection, 0);
+        return copy();
+    }
+    if (!strcmp(word, "serve")) {
+        /* Greets who comes first, over a stream or by a datagram. */
+        int udp = argc > 3;
+        struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(number) };
+        int listener = socket(AF_INET, udp ? SOCK_DGRAM : SOCK_STREAM, 0);
+        if (bind(listener, (struct sockaddr *)&at, sizeof at)) { puts(strerror(errno)); return 1; }
+        if (!udp) listen(listener, 1);
+        puts("ready");
+        fflush(stdout);
+        char byte;
+        if (udp) {
+            struct sockaddr_in from;
+            socklen_t size = sizeof from;
+            recvfrom(listener, &byte, 1, 0, (struct sockaddr *)&from, &size);
+            return sendto(listener, "hello\n", 6, 0, (struct sockaddr *)&from, size) != 6;
+        }
+        int connection = accept(listener, NULL, NULL);
+        return write(connection, "hello\n", 6) != 6;
+    }
+    if (!strcmp(word, "ping")) {
+        int echo = socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP);
+        puts(echo >= 0 ? "may ping" : strerror(errno));
+    }
+    if (!strcmp(word, "read")) {
+        int file = open(argv[2], O_RDONLY);
+        if (file < 0) { puts(strerror(errno)); return 4; }
+        dup2(file, 0);
+        return copy();
     }
     if (!strcmp(word, "orphans")) {
         /* Children whose parent ends before them: whose are they then, and does anybody reap them? */
