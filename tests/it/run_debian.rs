@@ -46,7 +46,7 @@ const SHELL: &[(&str, &str)] = &[
     ("seq 1 200 | sort -rn | head -n 3 | tr '\\n' ' '; echo", "200 199 198 \n"),
     ("yes word | head -n 20000 | sha256sum | cut -c1-8; echo $((6 * 7))", "8a8bb2c7\n42\n"),
     (
-        "printf '#!/bin/sh\\nprintf \"[%s]\" \"$@\"\\n' >/tmp/s && chmod +x /tmp/s && /tmp/s a 'b c'; echo",
+        "printf '#!/bin/sh\\nprintf \"[%%s]\" \"$@\"\\n' >/tmp/s && chmod +x /tmp/s && /tmp/s a 'b c'; echo",
         "[a][b c]\n",
     ),
     (
