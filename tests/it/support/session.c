@@ -21,7 +21,12 @@
 static pid_t job;
 static volatile sig_atomic_t resized, got;
 
-static void on_resize(int signal) { (void)signal; resized = 1; }
+/* Told here, for it may come a moment before the next line is waited for. */
+static void on_resize(int signal) {
+    (void)signal;
+    resized = 1;
+    if (write(1, "resized> ", 9) != 9) _exit(51);
+}
 static void on_signal(int signal) { got = signal; }
 
 static const char *name(int signal) {
@@ -60,8 +65,6 @@ static int shell(void) {
             if (!resized) return 50;
             resized = 0;
             clearerr(stdin);
-            printf("resized> ");
-            fflush(stdout);
         }
         if (!strncmp(line, "exit ", 5)) return atoi(line + 5);
         if (!strcmp(line, "size\n")) {
