@@ -1,74 +1,43 @@
-//! Lists the files of `targets/`, so that a new target is a new file and no change of code.
+//! Lists the files of `targets/` and the small programs, so that a new one is a new file and no change of code.
 
-use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 fn main() {
-    let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
-    let out = env::var("OUT_DIR").expect("cargo sets OUT_DIR");
-    let folder = Path::new(&root).join("targets");
-    println!("cargo::rerun-if-changed={}", folder.display());
-    let mut files: Vec<_> = fs::read_dir(&folder)
-        .expect("`targets/` can be read")
-        .map(|entry| entry.expect("`targets/` can be read").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
-        // The pins of emulators are no target; `src/emulator/pins.rs` has them.
-        .filter(|path| !path.ends_with("emulators.toml"))
-        .collect();
-    files.sort();
-    let mut list = String::from("&[\n");
-    for file in &files {
-        println!("cargo::rerun-if-changed={}", file.display());
-        let name = file.file_name().expect("a file has a name").to_string_lossy();
-        writeln!(list, "    ({name:?}, include_str!({:?})),", file.display().to_string())
-            .expect("writing to a string");
-    }
-    list.push_str("]\n");
-    fs::write(Path::new(&out).join("targets.rs"), list).expect("OUT_DIR can be written");
-    probes(&root, &out);
-    stubs(&root, &out);
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
+    let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
+    // The pins of emulators are no target; `src/emulator/pins.rs` has them.
+    list(&root.join("targets"), "toml", &out.join("targets.rs"), |name| {
+        (name != "emulators.toml").then(|| (format!("{name:?}"), "include_str"))
+    });
+    // The guest programs that `emulator verify` runs: `GUEST.elf`.
+    list(&root.join("src/emulator/probes"), "elf", &out.join("probes.rs"), |name| {
+        Some((format!("{:?}", name.strip_suffix(".elf")?), "include_bytes"))
+    });
+    // The programs of bundles' hosts: `HOST.NAME.elf`.
+    list(&root.join("src/stub/built"), "elf", &out.join("stubs.rs"), |name| {
+        let (host, program) = name.strip_suffix(".elf")?.split_once('.')?;
+        Some((format!("{host:?}, {program:?}"), "include_bytes"))
+    });
 }
 
-/// Lists the guest programs that `emulator verify` runs.
-fn probes(root: &str, out: &str) {
-    let folder = Path::new(root).join("src/emulator/probes");
+/// Writes to `out` a list with a line for each file of `folder` that has the extension: what `row` makes of its name, and its
+/// content, by the macro that `row` names.
+fn list(folder: &Path, extension: &str, out: &Path, row: impl Fn(&str) -> Option<(String, &'static str)>) {
     println!("cargo::rerun-if-changed={}", folder.display());
-    let mut files: Vec<_> = fs::read_dir(&folder)
-        .expect("`src/emulator/probes/` can be read")
-        .map(|entry| entry.expect("`src/emulator/probes/` can be read").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "elf"))
+    let entries = fs::read_dir(folder).unwrap_or_else(|err| panic!("`{}`: {err}", folder.display()));
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("the folder can be read").path())
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
         .collect();
     files.sort();
-    let mut list = String::from("&[\n");
+    let mut rows = Vec::new();
     for file in &files {
-        println!("cargo::rerun-if-changed={}", file.display());
-        let guest = file.file_stem().expect("a file has a name").to_string_lossy();
-        writeln!(list, "    ({guest:?}, include_bytes!({:?})),", file.display().to_string())
-            .expect("writing to a string");
-    }
-    list.push_str("]\n");
-    fs::write(Path::new(out).join("probes.rs"), list).expect("OUT_DIR can be written");
-}
-
-/// Lists the programs of bundles' hosts: `HOST.NAME.elf`.
-fn stubs(root: &str, out: &str) {
-    let folder = Path::new(root).join("src/stub/built");
-    println!("cargo::rerun-if-changed={}", folder.display());
-    let mut files: Vec<_> = fs::read_dir(&folder)
-        .expect("`src/stub/built/` can be read")
-        .map(|entry| entry.expect("`src/stub/built/` can be read").path())
-        .collect();
-    files.sort();
-    let mut list = String::from("&[\n");
-    for file in &files {
-        println!("cargo::rerun-if-changed={}", file.display());
         let name = file.file_name().expect("a file has a name").to_string_lossy();
-        let mut parts = name.split('.');
-        let (host, program) = (parts.next().expect("a host"), parts.next().expect("a program"));
-        writeln!(list, "    ({host:?}, {program:?}, include_bytes!({:?})),", file.display().to_string())
-            .expect("writing to a string");
+        let Some((fields, include)) = row(&name) else { continue };
+        println!("cargo::rerun-if-changed={}", file.display());
+        rows.push(format!("    ({fields}, {include}!({:?})),\n", file.display().to_string()));
     }
-    list.push_str("]\n");
-    fs::write(Path::new(out).join("stubs.rs"), list).expect("OUT_DIR can be written");
+    let text = format!("&[\n{}]\n", rows.concat());
+    fs::write(out, text).unwrap_or_else(|err| panic!("`{}`: {err}", out.display()));
 }

@@ -222,7 +222,7 @@ const DEBIAN: &[(&str, &str)] = &[
 ];
 
 #[test]
-#[ignore = "needs roots that take minutes to make: scripts/test --all makes them"]
+#[ignore = "needs roots that take minutes to make; scripts/test makes them and runs it"]
 fn debian_of_another_machine_runs_as_an_image_of_this_one() {
     assert!(rustix::process::geteuid().is_root(), "owners of files need root");
     // Nobody registers a handler of this machine meanwhile.

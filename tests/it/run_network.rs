@@ -6,24 +6,12 @@ use std::net::{TcpStream, UdpSocket};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::cc::{Cc, compile};
-use crate::support::container::{NATIVE, unprivileged};
+use crate::support::container::{NATIVE, session as image, unprivileged};
 use crate::support::http::Server;
 use crate::support::probe::is_running;
 use crate::support::{Cx, ran};
 
 const MIPS: &str = "mips-linux-gnu";
-const SOURCE: &str = include_str!("support/session.c");
-
-/// An image of the program for a machine.
-fn image(cx: &Cx, triple: &str, name: &str) -> String {
-    let made = compile(&Cc { triple, flags: &["-static", "-O1"], source: SOURCE });
-    let program = cx.path(name);
-    fs::copy(made, &program).unwrap();
-    let image = format!("oci:images:{name}");
-    ran(cx.polyarch().arg("bundle").arg(program).args(["-o", &image])).success();
-    image
-}
 
 /// The program as an ordinary user, on a machine where `/dev/net/tun` is open for everybody, as udev makes it.
 fn user(cx: &Cx) -> Command {

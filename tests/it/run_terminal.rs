@@ -8,23 +8,11 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 use sha2::Digest as _;
 
-use crate::support::cc::{Cc, compile};
-use crate::support::container::{NATIVE, unprivileged};
+use crate::support::container::{NATIVE, session as image, unprivileged};
 use crate::support::pty::Screen;
 use crate::support::{Cx, Ran, ran};
 
 const MIPS: &str = "mips-linux-gnu";
-const SOURCE: &str = include_str!("support/session.c");
-
-/// An image of the program for a machine, in which it is `/bin/NAME`.
-fn image(cx: &Cx, triple: &str, name: &str) -> String {
-    let made = compile(&Cc { triple, flags: &["-static", "-O1"], source: SOURCE });
-    let program = cx.path(name);
-    fs::copy(made, &program).unwrap();
-    let image = format!("oci:images:{name}");
-    ran(cx.polyarch().arg("bundle").arg(program).args(["-o", &image])).success();
-    image
-}
 
 /// `run` with `words`, by whoever `who` makes the command for.
 fn run(mut command: Command, words: &[&str]) -> Command {

@@ -7,7 +7,8 @@ use std::process::Command;
 use polyarch::image::{self, Access, History, ImageConfiguration, ImageRef, NewImage, NewLayer};
 use polyarch::layer::{Content, LayerFile};
 
-use super::Cx;
+use super::cc::{Cc, compile};
+use super::{Cx, ran};
 
 /// The compiler for this machine's own programs.
 pub(crate) const NATIVE: &str = "x86_64-linux-gnu";
@@ -32,6 +33,17 @@ pub(crate) fn unprivileged(cx: &Cx) -> Command {
     let mut command = cx.command("/usr/bin/setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program).env("HOME", home);
     command
+}
+
+/// A bundle of the program of `session.c` for a machine, in which it is `/bin/NAME`.
+pub(crate) fn session(cx: &Cx, triple: &str, name: &str) -> String {
+    let source = include_str!("session.c");
+    let made = compile(&Cc { triple, flags: &["-static", "-O1"], source });
+    let program = cx.path(name);
+    fs::copy(made, &program).unwrap();
+    let image = format!("oci:images:{name}");
+    ran(cx.polyarch().arg("bundle").arg(program).args(["-o", &image])).success();
+    image
 }
 
 /// An image of these files for a platform, written by the library.
