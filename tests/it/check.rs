@@ -182,8 +182,11 @@ fn what_cannot_be_checked_is_exit_status_two() {
 fn debian(suite: &str, architecture: &str) -> PathBuf {
     let folder = fixtures().join("roots");
     let root = folder.join(format!("{suite}-{architecture}"));
+    fs::create_dir_all(&folder).unwrap();
+    // One test makes it, and those that want it too wait.
+    let lock = fs::File::open(&folder).unwrap();
+    lock.lock().unwrap();
     if !root.exists() {
-        fs::create_dir_all(&folder).unwrap();
         let work = tempfile::tempdir_in(&folder).unwrap();
         let made = work.path().join("root");
         let cx = Cx::new();

@@ -244,7 +244,7 @@ fn mend(rule: Rule, target: &Target) -> String {
             format!("compile it for {level} (`-march`, `GOARM`, `GOAMD64`), or take the package for {name}")
         }
         Rule::FloatAbi => {
-            format!("compile it with one of {}, or take a soft-float build", target.elf.float_abi.join(", "))
+            format!("compile it, and what it loads, for the float ABI {}", target.elf.float_abi.join(" or "))
         }
         _ => format!("compile it for {name} with the ABI {}", target.elf.abi.join(" or ")),
     }

@@ -192,10 +192,13 @@ fn program(files: &Path, process: &Process, guests: &[&str]) -> Option<(PathBuf,
             let name = [b".", path.file_name()?.as_bytes(), b".guest"].concat();
             Some(path.with_file_name(OsStr::from_bytes(&name)))
         };
-        paths.into_iter().flat_map(|path| [aside(&path), Some(path)]).flatten().find_map(|path| {
-            let found = resolve(&root, cwd, &path).ok().filter(|found| found.node.is_file())?;
-            let identity = root.executable(&found.path).ok()?.elf?.ok()?;
-            is_foreign(&identity).then(|| (path, Identity::clone(&identity)))
+        paths.into_iter().find_map(|path| {
+            let identity = [aside(&path), Some(path.clone())].into_iter().flatten().find_map(|file| {
+                let found = resolve(&root, cwd, &file).ok().filter(|found| found.node.is_file())?;
+                let identity = root.executable(&found.path).ok()?.elf?.ok()?;
+                is_foreign(&identity).then(|| Identity::clone(&identity))
+            })?;
+            Some((path, identity))
         })
     })
 }
