@@ -6,8 +6,9 @@
 //! their emulators ([`Emulation`]), gives up its rights and becomes the container's program. Each
 //! dies with the one before it.
 //!
-//! The namespaces are user, mount, pid, ipc, uts and cgroup; the network is the host's. The caller is root inside, and its
-//! subordinate ids are the other users; see [`Ids`]. There is no seccomp filter but the tracer's, and no cgroup limit yet.
+//! The namespaces are user, mount, pid, ipc, uts and cgroup, and a network's where one is wanted ([`Network`]). The caller is root
+//! inside, and its subordinate ids are the other users; see [`Ids`]. What a container may do is [`Confine`]'s, what it may use up
+//! [`Limits`]'.
 
 mod confine;
 mod error;
