@@ -6,10 +6,12 @@
 
 mod args;
 mod config;
+pub mod context;
 mod error;
 mod graph;
 mod stage;
 mod step;
+mod taken;
 
 pub use args::{Args, PREDEFINED};
 pub use config::Settings;
@@ -17,3 +19,4 @@ pub use error::BuildError;
 pub use graph::{Base, Node, graph, wanted};
 pub use stage::{DEFAULT_PATH, StageState};
 pub use step::{Action, Copy, Run, Source, Step};
+pub use taken::{Entry, Kind, Match};
