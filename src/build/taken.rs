@@ -1,12 +1,15 @@
 //! What a `COPY` or an `ADD` takes from this machine: the contract between contexts, which find it, and the builder, which copies it.
 //!
-//! A source is `context::Context` (a folder, an unpacked archive of standard input, a cloned repository), of which
-//! `Context::take(&self, pattern: &str, exclude: &Ignore) -> Result<Vec<Match>, ContextError>` gives what a pattern matches, in the order of
-//! the names; or a file that was fetched, which is one [`Match`] of one [`Entry`].
+//! A source is a [`Context`](super::context::Context) (a folder, an unpacked archive of the standard input, a cloned repository, and in the
+//! container a stage's root too), whose `take` and `take_with_parents` give what a pattern matches, in the order of the names; or a file that was
+//! fetched, which is one [`Match`] of one [`Entry`].
 //!
 //! What is ignored or excluded is not among the entries. Patterns are cleaned: `/a`, `./a` and `a` are the same, and `..` does not leave the
-//! context. A link on the way to a match is followed within the context, and so is one that a pattern without wildcards names itself; links
-//! in folders stay links. [`Match::digest`] is what the cache knows of it.
+//! context. A link on the way to a match is followed within the context, and so is one that a match is itself; links in folders stay
+//! links. [`Match::digest`] is what the cache knows of it.
+//!
+//! With `--parents` a match is the folder that the names begin at, with the folders on the way to what the pattern matches: to be copied
+//! as the content of a folder is.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -18,7 +21,7 @@ use crate::layer::Digest;
 /// One thing that a source pattern matches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Match {
-    /// Its path in the context, with no slash first; empty for the context itself.
+    /// Its path in the context as it was asked for, with no slash first; empty for the context itself.
     pub path: OsString,
     /// Itself first, then all that is in it: every folder before its content, in the order of the names.
     pub entries: Vec<Entry>,
