@@ -105,7 +105,10 @@ fn links_are_followed_to_sources_and_never_out() {
     let inner = "/ deep/ deep/back->../file deep/file file";
     assert_eq!(taken(&context, "to-folder"), [format!("to-folder: {inner}")]);
     assert_eq!(taken(&context, "far-up"), [format!("far-up: {inner}")]);
-    assert_eq!(taken(&context, "to-folder/deep/../file"), ["to-folder/deep/../file: "].map(|it| it.replace("deep/../", "")));
+    assert_eq!(
+        taken(&context, "to-folder/deep/../file"),
+        ["to-folder/deep/../file: "].map(|it| it.replace("deep/../", ""))
+    );
     for out in ["out/secret", "passwd"] {
         assert!(matches!(why(&context, out), Why::LedOut { .. }), "{out}");
     }
@@ -116,7 +119,8 @@ fn links_are_followed_to_sources_and_never_out() {
 
 #[test]
 fn what_is_ignored_is_not_there() {
-    let folder = folder(&["a.md", "keep/a.md", "keep/b", "node_modules/x/y", "src/a", "src/gen/b", "src/gen/keep"]);
+    let folder =
+        folder(&["a.md", "keep/a.md", "keep/b", "node_modules/x/y", "src/a", "src/gen/b", "src/gen/keep"]);
     symlink("node_modules/x", folder.path().join("link")).unwrap();
     let ignored = context(&folder, "**/*.md\n!keep/a.md\nnode_modules\nsrc/gen\n!src/gen/keep\n");
     let all = [": / keep/ keep/a.md keep/b link->node_modules/x src/ src/a src/gen/ src/gen/keep"];
@@ -207,7 +211,8 @@ fn the_files_own_ignore_file_comes_first() {
 }
 
 fn tar(folder: &Path, flags: &[&str]) -> Vec<u8> {
-    let out = Command::new("tar").args(flags).args(["-c", "-f", "-", "-C"]).arg(folder).arg(".").output().unwrap();
+    let out =
+        Command::new("tar").args(flags).args(["-c", "-f", "-", "-C"]).arg(folder).arg(".").output().unwrap();
     assert!(out.status.success());
     out.stdout
 }

@@ -106,7 +106,9 @@ impl ContextError {
             }
             Self::Missing { why, .. } => Some(match why {
                 Why::Unknown => "paths are seen from the context, which the command line names last".into(),
-                Why::Ignored => "the ignore file leaves it out; a line that begins with `!` takes it back".into(),
+                Why::Ignored => {
+                    "the ignore file leaves it out; a line that begins with `!` takes it back".into()
+                }
                 Why::LedOut { link } => format!(
                     "the link `{link}` leads out of the context, and nothing is copied from there: put the file itself into the context"
                 ),

@@ -37,7 +37,8 @@ impl<'a> Filter<'a> {
         let include = include.filter(|pattern| !pattern.is_empty()).map(|pattern| {
             let any_depth = pattern.contains("**");
             let before = pattern.split("**").next().unwrap_or_default();
-            let whole = if any_depth { before.rsplit_once('/').map_or("", |(folders, _)| folders) } else { before };
+            let whole =
+                if any_depth { before.rsplit_once('/').map_or("", |(folders, _)| folders) } else { before };
             let levels = whole.split('/').filter(|level| !level.is_empty());
             Include {
                 glob: Glob::of_ignore(pattern).ok(),

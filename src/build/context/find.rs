@@ -58,7 +58,8 @@ impl Context {
                 .map_err(|errno| ContextError::read(&path, errno))?;
             let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             let text = String::from_utf8_lossy(&path);
-            let ignored = if is_folder { self.ignore.is_closed(&text) } else { self.ignore.is_ignored(&text) };
+            let ignored =
+                if is_folder { self.ignore.is_closed(&text) } else { self.ignore.is_ignored(&text) };
             if ignored {
                 continue;
             }

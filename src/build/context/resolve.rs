@@ -85,7 +85,9 @@ impl Way<'_> {
             let os_name = OsStr::from_bytes(&name);
             let stat = match rustix::fs::statat(self.here(), os_name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,
-                Err(Errno::NOENT | Errno::NAMETOOLONG | Errno::INVAL) => return Err(missing(self.similar(&name))),
+                Err(Errno::NOENT | Errno::NAMETOOLONG | Errno::INVAL) => {
+                    return Err(missing(self.similar(&name)));
+                }
                 Err(errno) => return Err(ContextError::read(&path, errno)),
             };
             let text = String::from_utf8_lossy(&path);
@@ -154,9 +156,9 @@ impl Way<'_> {
             .map(|known| (strsim::damerau_levenshtein(&known.to_lowercase(), &name.to_lowercase()), known))
             .min_by_key(|(distance, _)| *distance);
         match near {
-            Some((distance, known)) if distance <= 1 + known.len() / 4 => Why::Similar {
-                name: shown(&self.path_of(known.as_bytes())),
-            },
+            Some((distance, known)) if distance <= 1 + known.len() / 4 => {
+                Why::Similar { name: shown(&self.path_of(known.as_bytes())) }
+            }
             _ => Why::Unknown,
         }
     }

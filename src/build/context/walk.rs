@@ -172,7 +172,12 @@ impl Context {
 }
 
 /// Takes `entry`, and before it the folders that it is in and that waited for something to be taken.
-fn take(levels: &mut [Level], entries: &mut Vec<Entry>, entry: Entry, base: &[u8]) -> Result<(), ContextError> {
+fn take(
+    levels: &mut [Level],
+    entries: &mut Vec<Entry>,
+    entry: Entry,
+    base: &[u8],
+) -> Result<(), ContextError> {
     entries.extend(levels.iter_mut().filter_map(|level| level.waiting.take()));
     entries.push(entry);
     if entries.len() > ENTRIES {
