@@ -167,10 +167,10 @@ fn parents_are_kept_from_the_pivot_on() {
 
 #[test]
 fn the_digest_is_of_what_is_copied() {
-    let made = folder(&["f/a", "f/b"]);
-    let digest = || context(&made, "").take("f", &Ignore::default()).unwrap()[0].digest();
+    let files = folder(&["f/a", "f/b"]);
+    let digest = || context(&files, "").take("f", &Ignore::default()).unwrap()[0].digest();
     let first = digest();
-    let at = |name: &str| made.path().join(name);
+    let at = |name: &str| files.path().join(name);
     assert!(Command::new("touch").args(["-d", "2001-01-01"]).arg(at("f/a")).status().unwrap().success());
     assert_eq!(first, digest());
     fs::write(at("f/a"), "x").unwrap();
@@ -187,8 +187,8 @@ fn the_digest_is_of_what_is_copied() {
     for (number, one) in all.iter().enumerate() {
         assert!(!all[..number].contains(one), "{number}");
     }
-    assert_eq!(taken(&context(&made, ""), "f"), ["f: / a b=a"]);
-    let unread = context(&made, "").without_digests().take("f/a", &Ignore::default()).unwrap();
+    assert_eq!(taken(&context(&files, ""), "f"), ["f: / a b=a"]);
+    let unread = context(&files, "").without_digests().take("f/a", &Ignore::default()).unwrap();
     assert!(matches!(&unread[0].entries[0].kind, Kind::File { size: 1, digest } if digest.is_empty()));
 }
 
