@@ -130,15 +130,8 @@ fn jobs(given: &[String]) -> anyhow::Result<Vec<Job>> {
             }
             continue;
         }
-        let platform = match catalogue.target(given) {
-            Ok(target) => target.platform.clone(),
-            // Platforms are more than the catalogue has; what looks like one is one.
-            Err(err) => match given.parse::<Platform>() {
-                Ok(platform) if given.contains('/') && !given.starts_with("routeros/") => platform,
-                _ => return Err(err.into()),
-            },
-        };
-        add(Job::new(&platform, given));
+        let platform = &catalogue.target(given)?.platform;
+        add(Job::new(platform, given));
     }
     Ok(jobs)
 }

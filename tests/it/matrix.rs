@@ -41,7 +41,6 @@ fn each_system_reads_its_form() {
 fn mistakes_are_told() {
     let failed = |args: &[&str]| Cx::new().run([&["matrix"], args].concat()).failure(2);
     assert!(failed(&["--platform", "linux/arm64", "--index", "1"]).contains("`completions: 1`"));
-    assert!(failed(&["--platform", "linux/am64,routeros/mips"]).contains("routeros/mips"));
-    assert!(failed(&["--platform", "arm46"]).contains("arm64"));
+    assert!(failed(&["--platform", "linux/arm64,linux/am64"]).contains("linux/am64"));
     assert!(failed(&[]).contains("--platform"));
 }
