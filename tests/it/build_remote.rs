@@ -134,14 +134,14 @@ fn repository(folder: &Path) -> (Server, String, [String; 2]) {
         commits.push(git(&work, &["rev-parse", "HEAD"]));
     }
     git(&work, &["tag", "v1", &commits[0]]);
-    let served = folder.join("served");
-    fs::create_dir(&served).unwrap();
-    git(folder, &["clone", "--quiet", "--bare", "work", "served/r.git"]);
-    let bare = served.join("r.git");
+    let place = folder.join("place");
+    fs::create_dir(&place).unwrap();
+    git(folder, &["clone", "--quiet", "--bare", "work", "place/r.git"]);
+    let bare = place.join("r.git");
     git(&bare, &["update-server-info"]);
     // git asks for it by this name, and takes it where it is a plain file.
     fs::copy(bare.join("info/refs"), bare.join("info/refs?service=git-upload-pack")).unwrap();
-    let server = Server::new(&served);
+    let server = Server::new(&place);
     let url = server.url("r.git");
     (server, url, [commits[0].clone(), commits[1].clone()])
 }

@@ -41,7 +41,8 @@ impl Repository {
                 is_name(user)
                     && rest.split_once(':').is_some_and(|(host, path)| is_name(host) && !path.is_empty())
             });
-        if !(has_scheme || is_scp || (is_web && url.ends_with(".git"))) {
+        let is_git = url.strip_suffix(".git").is_some();
+        if !(has_scheme || is_scp || (is_web && is_git)) {
             return None;
         }
         let (reference, folder) = match fragment {

@@ -55,7 +55,7 @@ pub fn fetch(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Match, RemoteError> {
-    let expected = checksum.map(|text| text.parse::<Digest>()).transpose();
+    let expected = checksum.map(str::parse::<Digest>).transpose();
     let expected = expected.map_err(|source| RemoteError::Checksum { source })?;
     let name = file_name(url);
     let path = folder.join("fetched");
@@ -207,16 +207,9 @@ fn unescaped(text: &str) -> String {
     while let Some((first, after)) = rest.split_first() {
         let code = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
         let code = code.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(|_| *first == b'%') {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
+        let byte = code.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { after.get(2..).unwrap_or_default() } else { after };
     }
     String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
