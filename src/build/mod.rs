@@ -16,6 +16,7 @@
 mod args;
 mod config;
 mod error;
+mod files;
 mod graph;
 mod stage;
 mod step;
@@ -24,6 +25,7 @@ mod taken;
 pub use args::{Args, PREDEFINED};
 pub use config::Settings;
 pub use error::BuildError;
+pub use files::enter;
 pub use graph::{Base, Node, graph, wanted};
 pub use stage::{DEFAULT_PATH, StageState};
 pub use step::{Action, Copy, Run, Source, Step};

@@ -25,7 +25,7 @@ pub use helper::{Helper, Inside, help};
 pub use mount::{FILES, WHOLE};
 pub(super) use mount::{make as make_folder, mount, seal};
 pub use platform::platform_of;
-pub use positions::has_long_positions;
+pub use positions::{has_long_positions, skeleton, wants_short};
 pub(super) use remove::{OTHER, clear, remove_tree};
 pub use snapshot::{Pruned, Snapshot, Snapshots};
 pub use worker::Told;
