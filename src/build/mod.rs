@@ -15,6 +15,7 @@
 
 mod args;
 mod config;
+pub mod context;
 mod error;
 mod files;
 mod graph;

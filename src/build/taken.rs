@@ -1,12 +1,15 @@
 //! What a `COPY` or an `ADD` takes from this machine: the contract between contexts, which find it, and the builder, which copies it.
 //!
-//! A source is `context::Context` (a folder, an unpacked archive of standard input, a cloned repository), of which
-//! `Context::take(&self, pattern: &str, exclude: &Ignore) -> Result<Vec<Match>, ContextError>` gives what a pattern matches, in the order of
-//! the names; or a file that was fetched, which is one [`Match`] of one [`Entry`].
+//! A source is a [`Context`](super::context::Context) (a folder, an unpacked archive of the standard input, a cloned repository, and in the
+//! container a stage's root too), whose `take` and `take_with_parents` give what a pattern matches, in the order of the names; or a file that was
+//! fetched, which is one [`Match`] of one [`Entry`].
 //!
 //! What is ignored or excluded is not among the entries. Patterns are cleaned: `/a`, `./a` and `a` are the same, and `..` does not leave the
-//! context. A link on the way to a match is followed within the context, and so is one that a pattern without wildcards names itself; links
-//! in folders stay links. [`Match::digest`] is what the cache knows of it.
+//! context. A link on the way to a match is followed within the context, and so is one that a match is itself; links in folders stay
+//! links. [`Match::digest`] is what the cache knows of it.
+//!
+//! With `--parents` a match is the folder that the names begin at, with the folders on the way to what the pattern matches: to be copied
+//! as the content of a folder is.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -18,7 +21,7 @@ use crate::layer::Digest;
 /// One thing that a source pattern matches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Match {
-    /// Its path in the context, with no slash first; empty for the context itself.
+    /// Its path in the context as it was asked for, with no slash first; empty for the context itself.
     pub path: OsString,
     /// Itself first, then all that is in it: every folder before its content, in the order of the names.
     pub entries: Vec<Entry>,
@@ -37,6 +40,10 @@ pub struct Entry {
     pub mode: u32,
     /// When it was changed: seconds since 1970, and nanoseconds.
     pub time: (i64, u32),
+    /// Its user and group there, which a copy of a context does not keep.
+    pub owner: (u32, u32),
+    /// Its extended attributes, by their names: `user.*` and capabilities.
+    pub attributes: Vec<(OsString, Vec<u8>)>,
     /// Whether it is an archive that is to be unpacked where it would be copied to.
     pub unpack: bool,
 }
@@ -58,6 +65,11 @@ pub enum Kind {
         /// Where it leads.
         target: OsString,
     },
+    /// Another name of a file before it in the match.
+    Again {
+        /// That file's path beneath the match.
+        path: OsString,
+    },
 }
 
 impl Match {
@@ -74,12 +86,21 @@ impl Match {
             put(entry.path.as_bytes());
             put(&[u8::from(entry.unpack)]);
             put(&entry.mode.to_be_bytes());
+            put(&(entry.attributes.len() as u64).to_be_bytes());
+            for (name, value) in &entry.attributes {
+                put(name.as_bytes());
+                put(value);
+            }
             match &entry.kind {
                 Kind::Folder => put(b"folder"),
                 Kind::File { digest, .. } => put(digest.as_bytes()),
                 Kind::Link { target } => {
                     put(b"link");
                     put(target.as_bytes());
+                }
+                Kind::Again { path } => {
+                    put(b"again");
+                    put(path.as_bytes());
                 }
             }
         }
@@ -99,6 +120,8 @@ mod tests {
             kind,
             mode,
             time: (time, 0),
+            owner: (0, 0),
+            attributes: Vec::new(),
             unpack: false,
         };
         let of = |entries: Vec<Entry>| Match { path: "a".into(), entries }.digest();

@@ -7,6 +7,7 @@
 mod archives;
 mod binfmt;
 mod binfmt_exec;
+mod build_context;
 mod build_steps;
 mod bundle;
 mod bundle_programs;
