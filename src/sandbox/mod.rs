@@ -60,8 +60,8 @@ pub use oci::find_runtime;
 pub use plan::{Emulator, Failure, Handler, Process};
 pub use process::Overrides;
 pub use root::{
-    FILES, Helper, Inside, Plan as RootPlan, Pruned, Root, Snapshot, Snapshots, Told, WHOLE,
-    has_long_positions, help, platform_of, skeleton, wants_short,
+    FILES, Helper, Inside, Layers, Plan as RootPlan, Pruned, Root, Snapshot, Snapshots, Told, WHOLE,
+    has_long_positions, help, platform_of, remove_files, skeleton, wants_short,
 };
 pub use runner::Container;
 pub use signals::Signals;

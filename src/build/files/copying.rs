@@ -4,13 +4,11 @@
 //! is merged into what is there, a file takes the place of what is no folder.
 
 mod chmod;
-mod tree;
 mod write;
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write as _;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -19,10 +17,11 @@ use rustix::io::Errno;
 use super::owner::Owner;
 use super::place::{followed, made_folder, open_in};
 use super::{Copying, Done, From, Refused, Stop, open};
+use crate::build::context::{Context, ContextError};
 use crate::build::{Entry, Kind, Match};
+use crate::containerfile::Ignore;
 use chmod::Chmod;
-use tree::Tree;
-use write::{Meta, What, Writer};
+use write::Writer;
 
 /// What every source of one instruction is copied by.
 struct Copier<'a> {
@@ -50,14 +49,11 @@ pub(super) fn copy(root: &Path, sources: &[PathBuf], copying: &Copying, done: &m
     let copier = Copier { root: &root, copying, owner, chmod, destination };
     for from in &copying.sources {
         match from {
-            From::Machine { pattern, matches } => {
-                for one in matches {
-                    copier.machine(pattern, one, done)?;
-                }
-            }
+            From::Machine { matches } => copier.matches(matches, false, done)?,
             From::Root { root, pattern } => {
-                let Some(source) = sources.get(*root) else { continue };
-                copier.tree(source, pattern, done)?;
+                if let Some(source) = sources.get(*root) {
+                    copier.root(source, pattern, done)?;
+                }
             }
             From::Text { name, content } => copier.text(name, content, done)?,
         }
@@ -66,45 +62,54 @@ pub(super) fn copy(root: &Path, sources: &[PathBuf], copying: &Copying, done: &m
 }
 
 impl Copier<'_> {
-    fn machine(&self, pattern: &str, one: &Match, done: &mut Done) -> Result<(), Stop> {
-        let Some(first) = one.entries.first() else { return Ok(()) };
-        let is_folder = first.kind == Kind::Folder;
-        if first.unpack {
-            return self.unpack(first);
-        }
-        let mut writer = self.writer(pattern, Path::new(&one.path), is_folder, done)?;
-        for entry in &one.entries {
-            let meta = Meta { mode: entry.mode, owner: Owner::default(), time: entry.time, link: None };
-            let path = Path::new(&entry.path);
-            let what = match &entry.kind {
-                Kind::Folder => What::Folder,
-                Kind::File { .. } => What::File,
-                Kind::Link { target } => What::Link(target.clone()),
-            };
-            writer.put(path, &what, &meta, &|| File::open(&entry.file))?;
-        }
-        writer.finish()
-    }
-
-    fn tree(&self, source: &Path, pattern: &str, done: &mut Done) -> Result<(), Stop> {
-        let source = open(source)?;
-        let tree = Tree { root: &source, exclude: &self.copying.exclude };
-        let found = tree.matches(pattern)?;
-        if found.is_empty() {
-            let message = format!("`{pattern}` is not in what is copied from");
-            return Err(Refused::new(message).into());
-        }
-        for (path, is_folder) in found {
-            let mut writer = self.writer(pattern, &path, is_folder, done)?;
-            tree.walk(&path, self.copying.owners, &mut writer)?;
+    fn matches(&self, matches: &[Match], are_owned: bool, done: &mut Done) -> Result<(), Stop> {
+        for one in matches {
+            let Some(first) = one.entries.first() else { continue };
+            if first.unpack {
+                self.unpack(first)?;
+                continue;
+            }
+            let is_folder = first.kind == Kind::Folder;
+            let mut writer = self.writer(Path::new(&one.path), is_folder, done)?;
+            for entry in &one.entries {
+                writer.put(entry, are_owned, &|| File::open(&entry.file))?;
+            }
             writer.finish()?;
         }
         Ok(())
     }
 
+    /// Copies what `pattern` matches in the root at `source`.
+    fn root(&self, source: &Path, pattern: &str, done: &mut Done) -> Result<(), Stop> {
+        let refused = |err: ContextError| {
+            let hint = err.hint();
+            let causes = std::iter::successors(std::error::Error::source(&err), |err| err.source());
+            let message = causes.fold(err.to_string(), |text, cause| format!("{text}: {cause}"));
+            Refused { message, hint }
+        };
+        let exclude = Ignore::of(self.copying.exclude.iter().map(String::as_str));
+        let exclude = exclude.map_err(|err| Refused::new(err.to_string()))?;
+        let context = Context::open(source, Ignore::default()).map_err(refused)?.without_digests();
+        let found = if self.copying.parents {
+            context.take_with_parents(pattern, &exclude)
+        } else {
+            context.take(pattern, &exclude)
+        };
+        self.matches(&found.map_err(refused)?, true, done)
+    }
+
     fn text(&self, name: &str, content: &str, done: &mut Done) -> Result<(), Stop> {
-        let mut writer = self.writer("", Path::new(name), false, done)?;
-        let meta = Meta { mode: 0o644, owner: Owner::default(), time: (0, 0), link: None };
+        let mut writer = self.writer(Path::new(name), false, done)?;
+        let entry = Entry {
+            path: OsString::new(),
+            file: OsString::new(),
+            kind: Kind::File { size: content.len() as u64, digest: String::new() },
+            mode: 0o644,
+            time: (0, 0),
+            owner: (0, 0),
+            attributes: Vec::new(),
+            unpack: false,
+        };
         let open = || {
             let file = rustix::fs::memfd_create("here-document", rustix::fs::MemfdFlags::CLOEXEC)?;
             let mut file = File::from(file);
@@ -112,30 +117,18 @@ impl Copier<'_> {
             std::io::Seek::rewind(&mut file)?;
             Ok(file)
         };
-        writer.put(Path::new(""), &What::File, &meta, &open)?;
+        writer.put(&entry, false, &open)?;
         writer.finish()
     }
 
     /// What writes a match called `path` to where it belongs.
-    fn writer<'w>(
-        &'w self,
-        pattern: &str,
-        path: &Path,
-        is_folder: bool,
-        done: &'w mut Done,
-    ) -> Result<Writer<'w>, Stop> {
+    fn writer<'w>(&'w self, path: &Path, is_folder: bool, done: &'w mut Done) -> Result<Writer<'w>, Stop> {
         let failed = |errno: Errno| Stop::Failed(self.destination.clone(), errno.into());
         let mut target = followed(self.root, &self.destination).map_err(failed)?;
         let of_parents = self.owner.unwrap_or_default();
         let exists_as_folder =
             |path: &Path| open_in(self.root, path, OFlags::PATH | OFlags::DIRECTORY).is_ok();
-        if self.copying.parents {
-            let kept = behind_pivot(pattern, path);
-            target.push(kept);
-            if !is_folder && let Some(parent) = target.parent() {
-                made_folder(self.root, parent, of_parents)?;
-            }
-        } else if !is_folder && exists_as_folder(&target) {
+        if !is_folder && exists_as_folder(&target) {
             target.push(path.file_name().unwrap_or_default());
         }
         let mut made = false;
@@ -174,32 +167,5 @@ impl Copier<'_> {
             unpacker.finish()
         });
         unpacked.map(drop).map_err(|err| refused(&err))
-    }
-}
-
-/// The part of a match's path that `--parents` keeps: what stands behind `/./` in the pattern.
-fn behind_pivot(pattern: &str, path: &Path) -> PathBuf {
-    let before = match pattern.split_once("/./") {
-        Some((before, _)) => before.split('/').filter(|part| !part.is_empty() && *part != ".").count(),
-        None => 0,
-    };
-    path.iter().filter(|part| part.as_bytes() != b"/").skip(before).map(OsString::from).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parents_are_kept_behind_the_pivot() {
-        for (pattern, path, kept) in [
-            ("a/b/c", "a/b/c", "a/b/c"),
-            ("a/./b/c", "a/b/c", "b/c"),
-            ("./a/*/./c", "a/x/c", "c"),
-            ("/a/b/./c", "/a/b/c", "c"),
-            ("./a", "a", "a"),
-        ] {
-            assert_eq!(behind_pivot(pattern, Path::new(path)), Path::new(kept), "{pattern}");
-        }
     }
 }

@@ -9,7 +9,7 @@ mod stubs;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Permissions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -79,8 +79,8 @@ pub(super) struct Copying {
 /// What is copied.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum From {
-    /// Files of this machine; the pattern that found them.
-    Machine { pattern: String, matches: Vec<Match> },
+    /// Files of this machine, which become root's.
+    Machine { matches: Vec<Match> },
     /// Files of another root, by its number.
     Root { root: usize, pattern: String },
     /// A file of this name and content.
@@ -117,8 +117,6 @@ pub(super) struct Done {
     pub(super) is_empty: bool,
     /// Files that belong to root and not to whom they should.
     pub(super) owners_lost: u64,
-    /// What was left out: sockets and device nodes.
-    pub(super) left_out: u64,
 }
 
 /// Why an instruction cannot be done.
@@ -223,18 +221,23 @@ fn commit(commit: &Commit, done: &mut Done) -> Result<(), Failure> {
         let Some(below) = below.first() else { return Ok(()) };
         (whole, writer.over(below))
     };
+    if commit.skeleton {
+        let skeleton = kept.join(SKELETON);
+        crate::sandbox::skeleton(&folder, &skeleton).map_err(|err| Failure::on_file(&skeleton, err))?;
+    }
     let mut out = io::stdout().lock();
+    // From here on other steps may use the files.
+    out.write_all(&[READY]).and_then(|()| out.flush()).map_err(|err| Failure::on_file(kept, err))?;
     done.is_empty = writer.write_plain(&folder, &mut out).map_err(|err| {
         let cause = std::error::Error::source(&err).and_then(|err| err.downcast_ref::<io::Error>());
         let errno = cause.and_then(io::Error::raw_os_error).unwrap_or(libc::EIO);
         Failure::on_file(&folder, io::Error::from_raw_os_error(errno))
     })?;
-    if commit.skeleton && !done.is_empty {
-        let skeleton = kept.join(SKELETON);
-        crate::sandbox::skeleton(&folder, &skeleton).map_err(|err| Failure::on_file(&skeleton, err))?;
-    }
     Ok(())
 }
+
+/// What comes on standard output before a layer.
+pub(super) const READY: u8 = b'+';
 
 /// The folders of a layer alone.
 pub(super) const SKELETON: &str = "skeleton";

@@ -27,7 +27,7 @@ pub(super) use mount::{make as make_folder, mount, seal};
 pub use platform::platform_of;
 pub use positions::{has_long_positions, skeleton, wants_short};
 pub(super) use remove::{OTHER, clear, remove_tree};
-pub use snapshot::{Pruned, Snapshot, Snapshots};
+pub use snapshot::{Layers, Pruned, Snapshot, Snapshots};
 pub use worker::Told;
 pub(super) use worker::{Unpacked, WORKER, remove, run as run_worker};
 
@@ -74,6 +74,13 @@ impl Root {
         let kept = self.kept.as_ref().map(|path| path.clone().into_os_string());
         let Self { has_skeleton, is_direct, is_read_only, wants_skeleton, .. } = *self;
         Plan { lowers, has_skeleton, is_direct, is_read_only, wants_skeleton, kept }
+    }
+}
+
+/// Removes a tree, whomever of `ids` its files belong to. What cannot be removed stays.
+pub fn remove_files(path: &Path, ids: &super::Ids) {
+    if remove_tree(path).is_err() && path.exists() {
+        let _ = remove(&[path.into()], ids);
     }
 }
 

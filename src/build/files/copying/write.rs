@@ -1,42 +1,27 @@
 //! Writing what is copied to its place.
 
-use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::super::owner::Owner;
 use super::super::place::{look, open_in};
 use super::super::{Done, Refused, Stop};
 use super::chmod::Chmod;
+use crate::build::{Entry, Kind};
 
-/// The longest list of a file's extended attributes, and the longest value; Linux, `linux/limits.h`.
-const ATTRIBUTES: usize = 65_536;
-
-/// What is copied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum What {
-    Folder,
-    File,
-    Link(OsString),
-    Fifo,
-    /// Sockets and device nodes.
-    Other,
-}
-
-/// What is known of it.
-#[derive(Debug, Clone)]
-pub(super) struct Meta {
-    pub(super) mode: u32,
-    pub(super) owner: Owner,
-    pub(super) time: (i64, u32),
-    /// The device and the number of a file that has several names.
-    pub(super) link: Option<(u64, u64)>,
+/// What is set on a file.
+#[derive(Debug, Clone, Copy)]
+struct Meta<'a> {
+    mode: u32,
+    owner: Owner,
+    time: (i64, u32),
+    attributes: &'a [(OsString, Vec<u8>)],
 }
 
 /// Writes one match.
@@ -51,8 +36,7 @@ pub(super) struct Writer<'a> {
     owners: bool,
     done: &'a mut Done,
     /// Folders, of which modes and times are set last.
-    folders: Vec<(PathBuf, Meta)>,
-    links: HashMap<(u64, u64), PathBuf>,
+    folders: Vec<(PathBuf, Entry, Owner)>,
     /// The folder of the last file.
     last: Option<(PathBuf, OwnedFd)>,
 }
@@ -67,28 +51,23 @@ impl<'a> Writer<'a> {
         owners: bool,
         done: &'a mut Done,
     ) -> Self {
-        let (folders, links) = (Vec::new(), HashMap::new());
-        Self { root, target, is_made, owner, chmod, owners, done, folders, links, last: None }
+        Self { root, target, is_made, owner, chmod, owners, done, folders: Vec::new(), last: None }
     }
 
-    /// Writes what is at `path` beneath the match; `open` opens it for reading where it is a file or a folder of another root.
+    /// Writes an entry of the match, which `open` opens for reading where it is a file. Its owner counts if `is_owned`, else it is root's.
     pub(super) fn put(
         &mut self,
-        path: &Path,
-        what: &What,
-        meta: &Meta,
+        entry: &Entry,
+        is_owned: bool,
         open: &dyn Fn() -> io::Result<File>,
     ) -> Result<(), Stop> {
-        let target = if path.as_os_str().is_empty() { self.target.clone() } else { self.target.join(path) };
-        let mut meta = meta.clone();
-        meta.owner = self.owner.unwrap_or_else(|| meta.owner.if_kept(self.owners, self.done));
-        if let Some(chmod) = self.chmod {
-            meta.mode = chmod.apply(meta.mode, *what == What::Folder);
+        let target = if entry.path.is_empty() { self.target.clone() } else { self.target.join(&entry.path) };
+        let own = if is_owned { Owner { uid: entry.owner.0, gid: entry.owner.1 } } else { Owner::default() };
+        let owner = self.owner.unwrap_or_else(|| own.if_kept(self.owners, self.done));
+        if entry.kind == Kind::Folder {
+            return self.folder(entry, &target, owner);
         }
         let failed = |err: io::Error| Stop::Failed(target.clone(), err);
-        if *what == What::Folder {
-            return self.folder(path, &target, meta);
-        }
         let Some(name) = target.file_name() else {
             return Err(Refused::new("a file cannot take the place of the root").into());
         };
@@ -97,9 +76,8 @@ impl<'a> Writer<'a> {
             Some(there) if FileType::from_raw_mode(there.st_mode).is_dir() => {
                 let message =
                     format!("`{}` is a folder in the image, and a file is copied there", target.display());
-                return Err(Refused::new(message)
-                    .hint("a slash at the destination's end copies into the folder")
-                    .into());
+                let hint = "a slash at the destination's end copies into the folder";
+                return Err(Refused::new(message).hint(hint).into());
             }
             Some(_) => {
                 rustix::fs::unlinkat(&parent, name, AtFlags::empty())
@@ -107,67 +85,56 @@ impl<'a> Writer<'a> {
             }
             None => {}
         }
-        let written = self.file(&parent, name, what, &meta, &target, open);
+        let written = self.file(&parent, name, entry, owner, open);
         self.last = target.parent().map(|folder| (folder.into(), parent));
         written.map_err(failed)
+    }
+
+    fn meta<'e>(&self, entry: &'e Entry, owner: Owner) -> Meta<'e> {
+        let mode = self.chmod.map(|chmod| chmod.apply(entry.mode, entry.kind == Kind::Folder));
+        Meta { mode: mode.unwrap_or(entry.mode), owner, time: entry.time, attributes: &entry.attributes }
     }
 
     fn file(
         &mut self,
         parent: &OwnedFd,
         name: &OsStr,
-        what: &What,
-        meta: &Meta,
-        target: &Path,
+        entry: &Entry,
+        owner: Owner,
         open: &dyn Fn() -> io::Result<File>,
     ) -> io::Result<()> {
-        match what {
-            What::Link(to) => {
-                rustix::fs::symlinkat(to, parent, name)?;
-                set_at(parent, name, meta, false)
+        let meta = self.meta(entry, owner);
+        match &entry.kind {
+            Kind::Link { target } => {
+                rustix::fs::symlinkat(target, parent, name)?;
+                let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+                rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+                Ok(rustix::fs::utimensat(parent, name, &times(&meta), AtFlags::SYMLINK_NOFOLLOW)?)
             }
-            What::Fifo => {
-                rustix::fs::mknodat(parent, name, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?;
-                set_at(parent, name, meta, true)
+            Kind::Again { path } => {
+                let first = open_in(self.root, &self.target.join(path), OFlags::PATH | OFlags::NOFOLLOW)?;
+                let own = format!("/proc/self/fd/{}", first.as_raw_fd());
+                Ok(rustix::fs::linkat(CWD, own, parent, name, AtFlags::SYMLINK_FOLLOW)?)
             }
-            What::File => {
-                if let Some(first) = meta.link.and_then(|number| self.links.get(&number)) {
-                    let first = open_in(self.root, first, OFlags::PATH)?;
-                    let own = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&first));
-                    return Ok(rustix::fs::linkat(
-                        rustix::fs::CWD,
-                        own,
-                        parent,
-                        name,
-                        AtFlags::SYMLINK_FOLLOW,
-                    )?);
-                }
+            Kind::File { .. } => {
                 let flags =
                     OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let mut file =
-                    File::from(rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))?);
-                let mut from = open()?;
+                let mode = Mode::from_raw_mode(0o600);
+                let mut file = File::from(rustix::fs::openat(parent, name, flags, mode)?);
                 // The kernel shares the blocks where the file system can.
-                io::copy(&mut from, &mut file)?;
-                set(&file, meta, Some(&from))?;
-                if let Some(number) = meta.link {
-                    self.links.insert(number, target.into());
-                }
-                Ok(())
+                io::copy(&mut open()?, &mut file)?;
+                set(&file, &meta)
             }
-            What::Other | What::Folder => {
-                self.done.left_out += 1;
-                Ok(())
-            }
+            Kind::Folder => Ok(()),
         }
     }
 
-    fn folder(&mut self, path: &Path, target: &Path, meta: Meta) -> Result<(), Stop> {
+    fn folder(&mut self, entry: &Entry, target: &Path, owner: Owner) -> Result<(), Stop> {
         let failed = |errno: Errno| Stop::Failed(target.into(), errno.into());
-        if path.as_os_str().is_empty() {
+        if entry.path.is_empty() {
             // The destination is there; one that was there before stays as it is.
             if self.is_made {
-                self.folders.push((target.into(), meta));
+                self.folders.push((target.into(), entry.clone(), owner));
             }
             return Ok(());
         }
@@ -176,22 +143,20 @@ impl<'a> Writer<'a> {
         match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o700)) {
             Ok(()) => {}
             Err(Errno::EXIST) => {
-                open_in(self.root, target, OFlags::PATH | OFlags::DIRECTORY).map_err(
-                    |errno| match errno {
-                        Errno::NOTDIR | Errno::NOENT | Errno::LOOP => {
-                            let message = format!(
-                                "`{}` is no folder in the image, and a folder is copied there",
-                                target.display()
-                            );
-                            Refused::new(message).into()
-                        }
-                        errno => failed(errno),
-                    },
-                )?;
+                let there = open_in(self.root, target, OFlags::PATH | OFlags::DIRECTORY);
+                there.map_err(|errno| match errno {
+                    Errno::NOTDIR | Errno::NOENT | Errno::LOOP => {
+                        let place = target.display();
+                        let message =
+                            format!("`{place}` is no folder in the image, and a folder is copied there");
+                        Refused::new(message).into()
+                    }
+                    errno => failed(errno),
+                })?;
             }
             Err(errno) => return Err(failed(errno)),
         }
-        self.folders.push((target.into(), meta));
+        self.folders.push((target.into(), entry.clone(), owner));
         Ok(())
     }
 
@@ -207,54 +172,29 @@ impl<'a> Writer<'a> {
 
     /// Gives folders their owners, modes and times: what is made in one changes its time, and its mode may close it.
     pub(super) fn finish(self) -> Result<(), Stop> {
-        for (path, meta) in self.folders.iter().rev() {
+        for (path, entry, owner) in self.folders.iter().rev() {
             let failed = |err: io::Error| Stop::Failed(path.clone(), err);
             let folder = open_in(self.root, path, OFlags::RDONLY | OFlags::DIRECTORY);
             let folder = folder.map_err(|errno| failed(errno.into()))?;
-            set(&folder, meta, None).map_err(failed)?;
+            set(&folder, &self.meta(entry, *owner)).map_err(failed)?;
         }
         Ok(())
     }
 }
 
 /// Sets owner, attributes, mode and time.
-fn set(file: impl AsFd, meta: &Meta, from: Option<&File>) -> io::Result<()> {
+fn set(file: impl AsFd, meta: &Meta<'_>) -> io::Result<()> {
     let file = file.as_fd();
     rustix::fs::fchown(file, Some(Uid::from_raw(meta.owner.uid)), Some(Gid::from_raw(meta.owner.gid)))?;
-    if let Some(from) = from {
-        attributes(from, file);
+    for (name, value) in meta.attributes {
+        // What a file system does not take, a program has to do without, as it would on this one anywhere.
+        let _ = rustix::fs::fsetxattr(file, name, value, XattrFlags::empty());
     }
     rustix::fs::fchmod(file, Mode::from_raw_mode(meta.mode))?;
     Ok(rustix::fs::futimens(file, &times(meta))?)
 }
 
-fn set_at(folder: &OwnedFd, name: &OsStr, meta: &Meta, has_mode: bool) -> io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(meta.owner.uid), Gid::from_raw(meta.owner.gid));
-    rustix::fs::chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-    if has_mode {
-        rustix::fs::chmodat(folder, name, Mode::from_raw_mode(meta.mode), AtFlags::empty())?;
-    }
-    Ok(rustix::fs::utimensat(folder, name, &times(meta), AtFlags::SYMLINK_NOFOLLOW)?)
-}
-
-fn times(meta: &Meta) -> Timestamps {
+fn times(meta: &Meta<'_>) -> Timestamps {
     let time = Timespec { tv_sec: meta.time.0, tv_nsec: meta.time.1.into() };
     Timestamps { last_access: time, last_modification: time }
-}
-
-/// Extended attributes as far as they may be set: those of an overlay, and of this machine's rights, are nobody's else.
-fn attributes(from: &File, to: impl AsFd) {
-    let mut names = vec![0_u8; ATTRIBUTES];
-    let Ok(count) = rustix::fs::flistxattr(from, &mut names[..]) else { return };
-    for name in names.get(..count).unwrap_or_default().split(|byte| *byte == 0) {
-        let is_plain = name.starts_with(b"user.") && !name.starts_with(b"user.overlay.");
-        if !is_plain && name != b"security.capability" && !name.starts_with(b"system.posix_acl_") {
-            continue;
-        }
-        let mut value = vec![0_u8; ATTRIBUTES];
-        if let Ok(count) = rustix::fs::fgetxattr(from, name, &mut value[..]) {
-            let _ =
-                rustix::fs::fsetxattr(&to, name, value.get(..count).unwrap_or_default(), XattrFlags::empty());
-        }
-    }
 }
