@@ -4,7 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::containerfile::GlobError;
-use crate::layer::LayerError;
+use crate::image::registry::RegistryError;
+use crate::layer::{Digest, LayerError, ParseDigestError};
 
 /// Files that an instruction names cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +119,112 @@ impl ContextError {
             Self::Changed { .. } => Some("build again when nothing writes to the context".into()),
             Self::Unpack { source } => source.hint(),
             Self::Read { .. } | Self::Pattern(_) | Self::Ignore { .. } => None,
+        }
+    }
+}
+
+/// What `ADD` takes from an address cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoteError {
+    /// A `--checksum` that is none.
+    #[error("`--checksum` cannot be understood")]
+    Checksum {
+        /// Why.
+        source: ParseDigestError,
+    },
+    /// What came is not what it should be.
+    #[error("`{url}` is not what `--checksum` says: expected {expected}, found {found}")]
+    Digest {
+        /// The address.
+        url: String,
+        /// As the Containerfile says.
+        expected: Digest,
+        /// As it is.
+        found: Digest,
+    },
+    /// It cannot be asked for.
+    #[error("cannot fetch `{url}`")]
+    Unreachable {
+        /// The address.
+        url: String,
+        /// Why.
+        source: Box<RegistryError>,
+    },
+    /// No answer came.
+    #[error("cannot fetch `{url}`")]
+    Transfer {
+        /// The address.
+        url: String,
+        /// Why.
+        source: Box<ureq::Error>,
+    },
+    /// An answer broke off.
+    #[error("cannot receive `{url}`")]
+    Receive {
+        /// The address.
+        url: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The server has it not, or does not give it.
+    #[error("cannot fetch `{url}`: the server answered {status}")]
+    Status {
+        /// The address.
+        url: String,
+        /// HTTP's status.
+        status: u16,
+    },
+    /// An answer that makes no sense.
+    #[error("cannot fetch `{url}`: {reason}")]
+    Answer {
+        /// The address.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It cannot be kept.
+    #[error("cannot write `{}`", .path.display())]
+    Write {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no git.
+    #[error("a repository is fetched by the program `git`, which is not there")]
+    NoGit,
+    /// git cannot do it.
+    #[error("git cannot fetch `{url}`: {reason}")]
+    Git {
+        /// The address.
+        url: String,
+        /// What it says.
+        reason: String,
+    },
+    /// What is in a repository cannot be had.
+    #[error("{0}")]
+    Context(#[from] ContextError),
+}
+
+impl RemoteError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Checksum { .. } => Some("as in `--checksum=sha256:…`".into()),
+            Self::Digest { found, .. } => {
+                Some(format!("if the file was changed on purpose, the new checksum is `{found}`"))
+            }
+            Self::Unreachable { source, .. } => source.hint(),
+            Self::Transfer { .. } | Self::Receive { .. } => Some(
+                "is the address right, and can this machine reach it? A proxy is given by `https_proxy`"
+                    .into(),
+            ),
+            Self::Status { status: 404 | 410, .. } => Some("is the address right?".into()),
+            Self::NoGit => Some("install it, or copy the files into the context".into()),
+            Self::Context(err) => err.hint(),
+            Self::Status { .. } | Self::Answer { .. } | Self::Write { .. } | Self::Git { .. } => None,
         }
     }
 }

@@ -7,15 +7,19 @@ mod archive;
 mod error;
 mod filter;
 mod find;
+mod git;
 mod ignored;
 mod input;
+mod remote;
 mod resolve;
 mod walk;
 
 pub use archive::{is_archive, plain};
-pub use error::{ContextError, Why};
+pub use error::{ContextError, RemoteError, Why};
+pub use git::{Repository, check_out};
 pub use ignored::{IGNORE_FILES, ignore_file};
 pub use input::{Input, unpack};
+pub use remote::{Remote, fetch};
 
 use std::fs::File;
 use std::io::Read as _;
