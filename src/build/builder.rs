@@ -264,9 +264,9 @@ impl<'a> Builder<'a> {
             self.staged(plan, *needed)?;
         }
         let mut staged = self.begin(plan, node, stage.from.base.at)?;
-        let mut state = StageState::new(&plan.args, self.file.directives.escape, staged.settings.clone());
+        let mut language = StageState::new(&plan.args, self.file.directives.escape, staged.settings.clone());
         let mut instructions = Vec::new();
-        for trigger in state.triggers() {
+        for trigger in language.triggers() {
             instructions.extend(triggered(&trigger, stage.at)?);
         }
         instructions.extend(stage.instructions.iter().cloned());
@@ -293,16 +293,16 @@ impl<'a> Builder<'a> {
             if self.has_failed.load(Ordering::Relaxed) {
                 return Err(BuildError::Needed);
             }
-            let step = state.step(located)?;
-            staged.settings = state.settings.clone();
+            let step = language.step(located)?;
+            staged.settings = language.settings.clone();
             let label = format!("[{}{name}{shown}/{total}]", plan.label);
             let mut work =
                 StepWork { builder: self, scope, plan, node, step: &step, text: &located.text, label };
             let layer = work.run(&mut staged, handles)?;
-            staged.author = state.author.clone().or(staged.author);
+            staged.author = language.author.clone().or(staged.author);
             staged.history.push(Event { created_by: step.created_by, created: staged.created, layer });
         }
-        staged.settings = state.settings;
+        staged.settings = language.settings;
         Ok(staged)
     }
 

@@ -195,14 +195,14 @@ impl Mounted {
         let run = Folder::new(&builder.options.cache.join("run"))
             .map_err(|source| BuildError::Sandbox { at, source })?;
         let ids = builder.ids()?;
-        let made = Job {
+        let job = Job {
             folder: run.path().into(),
             root: None,
             sources: Vec::new(),
             work: Work::Cache { path: folder.clone().into(), uid, gid, mode, owners: !ids.is_single() },
             commit: None,
         };
-        work(at, &made, ids)?;
+        work(at, &job, ids)?;
         if let Some(other) = begins_with()? {
             builder.fill(at, &folder, &other)?;
             self.others.push(other);

@@ -33,7 +33,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
         run: &Run,
     ) -> Result<Option<Arc<Layer>>, BuildError> {
         let (builder, at) = (self.builder, self.step.at);
-        let handlers = self.handlers(staged)?;
+        let emulation = self.handlers(staged)?;
         let network = self.network(run);
         let mounts = run.mounts.iter().map(|mount| {
             key_of(builder, at, mount, &|from| {
@@ -45,7 +45,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
         let key = json!({
             "run": run.args, "script": run.script, "env": run.env, "user": run.user, "cwd": run.cwd,
             "mounts": mounts, "network": format!("{:?}", network.mode), "hosts": hosts,
-            "emulators": self.emulators(&handlers)?,
+            "emulators": self.emulators(&emulation)?,
         });
         let key = Digest::of(format!("{}\n{key}", staged.key).as_bytes());
         staged.key = key;
@@ -85,7 +85,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
             hostname: HOSTNAME.into(),
             name: None,
             network,
-            handlers,
+            handlers: emulation,
             emulation: builder.options.emulation,
             init: false,
             terminal: Terminal::default(),
