@@ -27,6 +27,9 @@ pub(super) struct Mounted {
     others: Vec<Other>,
 }
 
+/// What gives the root of a stage, an image or a context by its name, for a path in it.
+type Others<'a> = &'a dyn Fn(Option<&str>, &str) -> Result<Other, BuildError>;
+
 /// What decides over what a mount shows: for the key of the step.
 pub(super) fn key_of(
     builder: &Builder<'_>,
@@ -60,7 +63,7 @@ impl Mounted {
         builder: &Builder<'_>,
         at: Position,
         run: &Run,
-        other: &dyn Fn(Option<&str>, &str) -> Result<Other, BuildError>,
+        other: Others<'_>,
     ) -> Result<Self, BuildError> {
         let mut all = Self::default();
         let mut agents = 0;
@@ -193,7 +196,7 @@ impl Mounted {
             return Ok(folder);
         }
         let run = Folder::new(&builder.options.cache.join("run"))
-            .map_err(|source| BuildError::Sandbox { at, source })?;
+            .map_err(|source| BuildError::Sandbox { at, source: Box::new(source) })?;
         let ids = builder.ids()?;
         let job = Job {
             folder: run.path().into(),

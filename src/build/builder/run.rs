@@ -37,7 +37,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
         let network = self.network(run);
         let mounts = run.mounts.iter().map(|mount| {
             key_of(builder, at, mount, &|from| {
-                builder.from_files(self.plan, self.node, at, from).map(|(_, key)| key)
+                builder.files_from(self.plan, self.node, at, from).map(|(_, key)| key)
             })
         });
         let mounts = mounts.collect::<Result<Vec<_>, BuildError>>()?;
@@ -55,7 +55,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
         };
         builder.surroundings.step(&self.label, self.text, false);
         let _at_work = builder.crew.join();
-        let sandbox = |source| BuildError::Sandbox { at, source };
+        let sandbox = |source| BuildError::Sandbox { at, source: Box::new(source) };
         let held = staged.files.held(&builder.place()?).map_err(sandbox)?;
         let mounted = Mounted::make(builder, at, run, &|from, path| {
             builder.other(self.plan, self.node, at, from, path)
@@ -124,8 +124,11 @@ impl<'scope> StepWork<'scope, '_, '_> {
     /// The emulators of foreign programs.
     fn handlers(&self, staged: &Staged) -> Result<Handlers, BuildError> {
         let (options, platform) = (&self.builder.options, &staged.platform);
-        let failed =
-            |source| BuildError::Emulator { at: self.step.at, platform: platform.to_string(), source };
+        let failed = |source| BuildError::Emulator {
+            at: self.step.at,
+            platform: platform.to_string(),
+            source: Box::new(source),
+        };
         let config = json!({
             "os": platform.os, "architecture": platform.architecture, "rootfs": { "type": "layers", "diff_ids": [] },
             "config": { "Labels": staged.settings.clone().take("Labels") },
@@ -138,7 +141,9 @@ impl<'scope> StepWork<'scope, '_, '_> {
         let mut handlers = Handlers::of(&config, platform, &search, None).map_err(failed)?;
         if handlers.needed && *platform == self.plan.wanted.platform && self.plan.wanted.cpu.is_some() {
             let tuning = Tuning { cpu: self.plan.wanted.cpu.clone(), ..Tuning::default() };
-            handlers.tune(&tuning).map_err(|source| BuildError::Sandbox { at: self.step.at, source })?;
+            handlers
+                .tune(&tuning)
+                .map_err(|source| BuildError::Sandbox { at: self.step.at, source: Box::new(source) })?;
         }
         Ok(handlers)
     }
@@ -152,7 +157,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
                     let failed = |source| BuildError::Emulator {
                         at: self.step.at,
                         platform: handler.guest.clone(),
-                        source,
+                        source: Box::new(source),
                     };
                     emulator::sha256(&self.builder.options.cache, path.as_ref()).map_err(failed)?
                 }
