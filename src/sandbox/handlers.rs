@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Emulator, Handler, SandboxError};
+use super::{Emulator, Handler, SandboxError, debug};
 use crate::emulator::{self, EmulatorError, Options};
 use crate::image::{ImageConfiguration, labels};
 use crate::target::{Catalogue, Guest, Platform};
@@ -32,6 +32,10 @@ pub struct Tuning {
     pub stack_size: Option<u64>,
     /// Variables that programs have and emulators do not, as `NAME=VALUE`.
     pub env: Vec<String>,
+    /// Whether the first program waits for a debugger, see [`Debug`](super::Debug).
+    pub gdb: bool,
+    /// Whether system calls are written down.
+    pub calls: bool,
 }
 
 impl Handlers {
@@ -118,7 +122,15 @@ impl Handlers {
             };
             handler.flags.extend(["-cpu".into(), model.clone()]);
         }
+        for (wanted, option) in [(tuning.gdb, "--gdb"), (tuning.calls, "--strace")] {
+            if wanted && !self.list.iter_mut().any(|handler| main(&handler)) {
+                return Err(SandboxError::NoGuest { option });
+            }
+        }
         let mut others = Vec::new();
+        if tuning.calls {
+            others.extend(debug::strace_flags());
+        }
         if let Some(size) = tuning.stack_size {
             others.extend(["-s".to_owned(), size.to_string()]);
         }
@@ -129,6 +141,9 @@ impl Handlers {
         }
         for handler in &mut self.list {
             handler.flags.extend(others.iter().cloned());
+            if tuning.gdb {
+                handler.first_flags.extend(debug::gdb_flags());
+            }
         }
         Ok(())
     }
@@ -145,6 +160,7 @@ pub(super) fn handler(guest: &Guest, emulator: Emulator) -> Handler {
         mask: guest.binfmt.mask.clone(),
         emulator,
         flags: Vec::new(),
+        first_flags: Vec::new(),
         replaces: None,
         spare: false,
     }

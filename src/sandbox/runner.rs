@@ -15,7 +15,9 @@ use super::network::{self, Network, Pasta};
 use super::plan::{Message, Plan, Process};
 use super::signals::Role;
 use super::terminal::{Streams, Terminal};
-use super::{Confine, Emulation, Folder, Handlers, Ids, Limits, Root, SandboxError, Signals, Volume, userns};
+use super::{
+    Confine, Debug, Emulation, Folder, Handlers, Ids, Limits, Root, SandboxError, Signals, Volume, userns,
+};
 use crate::progress::Progress;
 
 /// One container.
@@ -45,6 +47,8 @@ pub struct Container {
     pub handlers: Handlers,
     /// How foreign programs are to reach them; the best way that can be had if `None`.
     pub emulation: Option<Emulation>,
+    /// What emulators show to those outside.
+    pub debug: Debug,
     /// Whether its first process is one of ours, which reaps what ends and passes signals on, and not its program itself.
     pub init: bool,
     /// What of the caller's its program is connected to.
@@ -90,6 +94,7 @@ impl Container {
             cgroups: group.folders.iter().map(|path| path.clone().into_os_string()).collect(),
             runtime: self.runtime.as_ref().map(|path| path.clone().into_os_string()),
             handlers: self.handlers.list.clone(),
+            has_debug: !self.debug.is_none(),
             handlers_needed: self.handlers.needed,
             emulated: self.handlers.emulated,
             emulation: self.emulation,
@@ -97,6 +102,7 @@ impl Container {
             init: self.init,
             terminal: streams.pty(),
         };
+        let debugged = self.debug.begin(self.folder.path()).map_err(start)?;
         let (theirs, mut ours) = std::io::pipe().map_err(start)?;
         let (link, far) = Link::pair().map_err(start)?;
         let (mut handoff, reader) = Handoff::new(&plan, OwnedFd::from(theirs)).map_err(start)?;
@@ -162,6 +168,9 @@ impl Container {
         drop((ours, pasta));
         drop(watch);
         streams.finish();
+        if let Err(err) = debugged.finish() {
+            progress.warn(&format!("what emulators told of their programs is not complete: {err}"));
+        }
         signals.show_on(None);
         if let Some(reason) = failure {
             interrupted()?;

@@ -4,12 +4,12 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::super::printer::{HINT, WARNING, line};
+use super::super::printer::{HINT, Printer, Verbosity, WARNING, line};
 use super::variable;
 use crate::elf::{self, Identity};
 use crate::emulator::{self, EmulatorError, Options};
 use crate::image::ImageConfiguration;
-use crate::sandbox::{DEFAULT_PATH, Emulation, Emulator, Handlers, Process, Tuning, size};
+use crate::sandbox::{DEFAULT_PATH, Debug, Emulation, Emulator, Gdb, Handlers, Process, Tuning, size};
 use crate::target::{Catalogue, Guest, Platform, Target};
 use crate::tree::root::{Folder, Root as _, resolve};
 
@@ -46,6 +46,15 @@ pub(super) struct EmulationArgs {
     /// A variable that foreign programs have and their emulators do not, such as `LD_PRELOAD`
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     guest_env: Vec<(String, String)>,
+
+    /// Have the first foreign program wait for a debugger (`gdb-multiarch`) at this port of the loopback, 0 for a free one, or at this
+    /// socket
+    #[arg(long, value_name = "PORT|SOCKET", value_parser = gdb)]
+    gdb: Option<Gdb>,
+
+    /// Write the system calls of all foreign programs to this file
+    #[arg(long, value_name = "FILE")]
+    strace: Option<PathBuf>,
 }
 
 /// The values of `--emulation`.
@@ -64,6 +73,7 @@ enum Way {
 pub(super) struct Emulated {
     pub(super) way: Option<Emulation>,
     pub(super) handlers: Handlers,
+    pub(super) debug: Debug,
     target: Option<Target>,
     cpu: Option<String>,
 }
@@ -75,6 +85,7 @@ impl EmulationArgs {
         config: &ImageConfiguration,
         platform: &Platform,
         cache: &Path,
+        printer: Printer,
     ) -> anyhow::Result<Emulated> {
         let target = self.target.as_deref().map(|name| Catalogue::builtin().resolve(name)).transpose()?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
@@ -96,6 +107,8 @@ impl EmulationArgs {
             cpu: cpu.clone(),
             stack_size: self.stack_size,
             env: self.guest_env.into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
+            gdb: self.gdb.is_some(),
+            calls: self.strace.is_some(),
         })?;
         if let Some(model) = &cpu {
             check_model(&handlers, model, &search)?;
@@ -105,7 +118,24 @@ impl EmulationArgs {
             Way::Host => Emulation::Host,
             Way::Trace => Emulation::Trace,
         });
-        Ok(Emulated { way, handlers, target, cpu })
+        let debug = Debug::new(self.gdb.as_ref(), self.strace.as_deref())?;
+        if let Some(place) = debug.place()
+            && !printer.is(Verbosity::Quiet)
+        {
+            line(format_args!("gdb: waiting at {place}, for `gdb-multiarch -ex 'target remote {place}'`"));
+        }
+        Ok(Emulated { way, handlers, debug, target, cpu })
+    }
+}
+
+/// A number is a port, all else a path.
+fn gdb(text: &str) -> Result<Gdb, String> {
+    match text.parse() {
+        Ok(port) => Ok(Gdb::Port(port)),
+        Err(_) if text.is_empty() || text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Err("a port is a number up to 65535".into())
+        }
+        Err(_) => Ok(Gdb::Socket(text.into())),
     }
 }
 

@@ -110,8 +110,8 @@ impl Args {
         let name = self.network.name.clone();
         let network = self.network.network(&files.config, printer)?;
         let process = Process::of(&files.config, overrides, &hostname)?;
-        let emulated = self.emulation.prepare(&files.config, &files.platform, &cache)?;
-        let handlers = emulated.handlers.clone();
+        let mut emulated = self.emulation.prepare(&files.config, &files.platform, &cache, printer)?;
+        let (handlers, debug) = (emulated.handlers.clone(), std::mem::take(&mut emulated.debug));
 
         printer.verbose(format_args!("the image is for {}", files.platform));
         for handler in handlers.list.iter().filter(|handler| !handler.spare) {
@@ -137,6 +137,7 @@ impl Args {
             network,
             handlers,
             emulation: emulated.way,
+            debug,
             init,
             terminal,
             ids,
