@@ -41,16 +41,17 @@ pub struct Tuning {
 impl Handlers {
     /// What an image with this config and platform needs on this machine: an emulator for the platform where that is foreign, and a
     /// bundle's own for the program that it carries. `options.given` replaces both. The guest `wanted` has one, too, and all
-    /// others that the machine has an emulator for.
+    /// others that the machine has an emulator for. `find` gives the emulators that the container cannot do without.
     ///
     /// # Errors
-    /// [`EmulatorError`] where an emulator for the image's platform is not to be had.
-    pub fn of(
+    /// Those of `find`, and [`EmulatorError`] where an emulator that is given is of no use.
+    pub fn of<E: From<EmulatorError>>(
         config: &ImageConfiguration,
         platform: &Platform,
         options: &Options<'_>,
         wanted: Option<&str>,
-    ) -> Result<Self, EmulatorError> {
+        mut find: impl FnMut(&'static Guest) -> Result<emulator::Emulator, E>,
+    ) -> Result<Self, E> {
         let host = Platform::host();
         let catalogue = Catalogue::builtin();
         // A handler for a guest that the host runs itself would catch the host's own programs.
@@ -77,7 +78,7 @@ impl Handlers {
             && let Some(guest) = guest.filter(|guest| !native(guest))
             && !handlers.list.iter().any(|handler| handler.guest == guest.name)
         {
-            let found = emulator::find(guest, &host, options)?;
+            let found = find(guest)?;
             handlers.list.push(handler(guest, Emulator::Host(found.path.into())));
             handlers.needed = true;
             handlers.emulated = true;
@@ -85,14 +86,15 @@ impl Handlers {
         if let Some(guest) = wanted.and_then(|name| known(catalogue, name)).filter(|guest| !native(guest))
             && !handlers.list.iter().any(|handler| handler.guest == guest.name)
         {
-            let found = emulator::find(guest, &host, options)?;
+            let found = find(guest)?;
             handlers.list.push(handler(guest, Emulator::Host(found.path.into())));
             handlers.needed = true;
         }
         // A container may hold programs for more machines than one.
+        let mut fitting = emulator::fitting(options.cache)?;
         for guest in catalogue.guests().iter().filter(|guest| !native(guest)) {
             if !handlers.list.iter().any(|handler| handler.guest == guest.name)
-                && let Some(path) = emulator::own(guest, options.search)
+                && let Some(path) = emulator::own(guest, options.search, &mut fitting)
             {
                 let handler = handler(guest, Emulator::Host(path.into()));
                 handlers.list.push(Handler { spare: true, ..handler });
@@ -149,7 +151,7 @@ impl Handlers {
     }
 }
 
-fn known<'a>(catalogue: &'a Catalogue, name: &str) -> Option<&'a Guest> {
+fn known(catalogue: &'static Catalogue, name: &str) -> Option<&'static Guest> {
     catalogue.guests().iter().find(|guest| guest.name == name)
 }
 

@@ -4,7 +4,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use super::super::emulator::find_or_fetch;
 use super::super::printer::{HINT, Printer, Verbosity, WARNING, line};
+use super::super::report::Told;
 use super::variable;
 use crate::elf::{self, Identity};
 use crate::emulator::{self, EmulatorError, Options};
@@ -66,6 +68,23 @@ enum Way {
     Host,
     /// By tracing what is executed, on every Linux from 4.8 on
     Trace,
+    /// By an emulator that executes foreign programs by itself, where the cache has one
+    Direct,
+}
+
+impl Way {
+    fn emulation(self) -> Result<Emulation, Told> {
+        match self {
+            Self::Private => Ok(Emulation::Private),
+            Self::Host => Ok(Emulation::Host),
+            Self::Trace => Ok(Emulation::Trace),
+            // None that Debian builds can, and no other is ever put into the cache.
+            Self::Direct => Err(Told::new(
+                "no emulator in the cache executes foreign programs by itself, as `--emulation direct` wants it",
+                "leave `--emulation` out: `private`, `host` and `trace` need no such emulator",
+            )),
+        }
+    }
 }
 
 /// What the options mean for one image.
@@ -79,23 +98,26 @@ pub(super) struct Emulated {
 }
 
 impl EmulationArgs {
-    /// Finds the emulators for an image with this config and platform, and has them run as the options say.
+    /// Finds the emulators for an image with this config and platform, which are fetched where that may be, and has them run as the
+    /// options say.
     pub(super) fn prepare(
         self,
         config: &ImageConfiguration,
         platform: &Platform,
         cache: &Path,
+        may_fetch: bool,
         printer: Printer,
     ) -> anyhow::Result<Emulated> {
+        let way = self.emulation.map(Way::emulation).transpose()?;
         let target = self.target.as_deref().map(|name| Catalogue::builtin().resolve(name)).transpose()?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
         let options = Options { given: self.emulator, cache, search: &search };
-        let mut handlers = Handlers::of(
-            config,
-            platform,
-            &options,
-            target.as_ref().map(|target| target.qemu.guest.as_str()),
-        )?;
+        let wanted = target.as_ref().map(|target| target.qemu.guest.as_str());
+        let find = |guest| match may_fetch {
+            true => find_or_fetch(guest, &Platform::host(), options.clone(), printer),
+            false => Ok(emulator::find(guest, &Platform::host(), &options)?),
+        };
+        let mut handlers = Handlers::of(config, platform, &options, wanted, find)?;
         let cpu = self.cpu.or_else(|| target.as_ref()?.qemu.cpu.clone());
         let is_native = |target: &&Target| {
             let own = Catalogue::builtin().target(&Platform::host().to_string());
@@ -111,13 +133,8 @@ impl EmulationArgs {
             calls: self.strace.is_some(),
         })?;
         if let Some(model) = &cpu {
-            check_model(&handlers, model, &search)?;
+            check_model(&handlers, model, &options)?;
         }
-        let way = self.emulation.map(|way| match way {
-            Way::Private => Emulation::Private,
-            Way::Host => Emulation::Host,
-            Way::Trace => Emulation::Trace,
-        });
         let debug = Debug::new(self.gdb.as_ref(), self.strace.as_deref())?;
         if let Some(place) = debug.place()
             && !printer.is(Verbosity::Quiet)
@@ -146,13 +163,16 @@ fn bytes(text: &str) -> Result<u64, String> {
 }
 
 /// Asks the emulator that has the model, or where only the image has it this machine's own, whether there is such a model.
-fn check_model(handlers: &Handlers, model: &str, search: &[PathBuf]) -> Result<(), EmulatorError> {
+fn check_model(handlers: &Handlers, model: &str, options: &Options<'_>) -> Result<(), EmulatorError> {
     let has_model = |handler: &&crate::sandbox::Handler| handler.flags.iter().any(|flag| flag == model);
     let Some(handler) = handlers.list.iter().find(has_model) else { return Ok(()) };
     let guest: Option<&Guest> = Catalogue::builtin().guest(&handler.guest).ok();
     let path = match &handler.emulator {
         Emulator::Host(path) => Some(PathBuf::from(path)),
-        Emulator::Inside(_) => guest.and_then(|guest| emulator::own(guest, search)),
+        Emulator::Inside(_) => match guest {
+            Some(guest) => emulator::own(guest, options.search, &mut emulator::fitting(options.cache)?),
+            None => None,
+        },
     };
     path.map_or(Ok(()), |path| emulator::check_model(&path, &handler.guest, model))
 }
