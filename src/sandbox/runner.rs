@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use rustix::process::Pid;
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::handoff::{self, Handoff, OUTER};
 use super::limits::{Group, Watch};
@@ -122,6 +124,7 @@ impl Container {
         let outer = Pid::from_raw(child.id().cast_signed());
         let role = if self.init { Role::Init } else { Role::First };
         let (mut first, mut pasta, mut unconnected) = (None, None, false);
+        let mut handle = None;
         let mut failure = None;
         for message in handoff::messages(reader) {
             match (message, outer) {
@@ -138,6 +141,7 @@ impl Container {
                     if let Some(pid) = Pid::from_raw(pid) {
                         signals.pass_on_to(pid, outer, role);
                         first = Some(pid);
+                        handle = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok();
                     }
                 }
                 (Message::NetworkMade, _) => unconnected = true,
@@ -165,6 +169,9 @@ impl Container {
             streams.let_go().map_err(start)?;
         }
         let status = child.wait().map_err(start)?;
+        if let (Some(_), Some(handle)) = (status.signal(), handle) {
+            end(&handle);
+        }
         drop((ours, pasta));
         drop(watch);
         streams.finish();
@@ -180,4 +187,12 @@ impl Container {
         let code = signal.map_or_else(|| status.code().unwrap_or_default(), |signal| 128 + signal);
         Ok(u8::try_from(code).unwrap_or(u8::MAX))
     }
+}
+
+/// Ends a container whose outer process was killed, and could not do so.
+fn end(first: &OwnedFd) {
+    // It may have ended by itself.
+    let _ = rustix::process::pidfd_send_signal(first, Signal::KILL);
+    let mut fds = [PollFd::new(first, PollFlags::IN)];
+    while rustix::event::poll(&mut fds, None) == Err(Errno::INTR) {}
 }

@@ -113,9 +113,12 @@ impl EmulationArgs {
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
         let options = Options { given: self.emulator, cache, search: &search };
         let wanted = target.as_ref().map(|target| target.qemu.guest.as_str());
-        let find = |guest| match may_fetch {
-            true => find_or_fetch(guest, &Platform::host(), options.clone(), printer),
-            false => Ok(emulator::find(guest, &Platform::host(), &options)?),
+        let find = |guest| {
+            if may_fetch {
+                find_or_fetch(guest, &Platform::host(), options.clone(), printer)
+            } else {
+                Ok(emulator::find(guest, &Platform::host(), &options)?)
+            }
         };
         let mut handlers = Handlers::of(config, platform, &options, wanted, find)?;
         let cpu = self.cpu.or_else(|| target.as_ref()?.qemu.cpu.clone());
