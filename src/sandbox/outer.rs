@@ -92,7 +92,7 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
         (true, Some(_)) => Watched::Descendants,
     };
     let status = match way {
-        Way::Trace => wait_traced(&child, &plan),
+        Way::Trace => wait_traced(&child, &plan, &handoff.lifeline),
         _ => wait(child, watched, &handoff.lifeline),
     };
     let status = status.map_err(Step::Start.io("the container"));
@@ -165,9 +165,9 @@ fn trace(child: &Child) -> Result<(), Failure> {
 }
 
 /// Traces the container to its end and gives the status of its first process as a shell would.
-fn wait_traced(child: &Child, plan: &Plan) -> io::Result<u8> {
+fn wait_traced(child: &Child, plan: &Plan, lifeline: &OwnedFd) -> io::Result<u8> {
     let pid = Pid::from_raw(child.id().cast_signed()).ok_or(Errno::SRCH)?;
-    let code = match trace::follow(pid, &plan.handlers)? {
+    let code = match trace::follow(pid, &plan.handlers, lifeline)? {
         trace::End::Exited(code) => code,
         trace::End::Killed(signal) => 128 + signal,
     };

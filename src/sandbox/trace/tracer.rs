@@ -21,7 +21,7 @@ use super::verdict::{self, Called, Verdict};
 use super::view::{Base, PATH_MOST, View};
 use super::{FOLDER, file_name, filter, names_folder, ptrace};
 use crate::sandbox::plan::Handler;
-use crate::sandbox::{debug, procfs};
+use crate::sandbox::{debug, lifeline, procfs};
 
 /// Children of all kinds, the threads that other processes made included (`__WALL`).
 const ALL: WaitOptions = WaitOptions::from_bits_retain(0x4000_0000);
@@ -51,13 +51,17 @@ pub(in crate::sandbox) enum End {
 }
 
 /// Traces `first`, which is seized, and all that come of it until it has ended.
-pub(in crate::sandbox) fn follow(first: Pid, handlers: &[Handler]) -> io::Result<End> {
+///
+/// # Errors
+/// Those of the system, and `ESRCH` where the supervisor has died, whose end of `lifeline` is closed then.
+pub(in crate::sandbox) fn follow(first: Pid, handlers: &[Handler], lifeline: &OwnedFd) -> io::Result<End> {
     let host = HOST.ok_or(Errno::OPNOTSUPP)?;
     let own = Own::read()?;
     let tracer = Tracer {
         host,
         first,
         handlers,
+        lifeline,
         own: &own,
         pending: HashMap::new(),
         root: None,
@@ -74,6 +78,7 @@ struct Tracer<'a> {
     /// The container's first process.
     first: Pid,
     handlers: &'a [Handler],
+    lifeline: &'a OwnedFd,
     own: &'a Own,
     /// The calls that were changed and are not over, by thread.
     pending: HashMap<Pid, Pending>,
@@ -152,6 +157,9 @@ impl Tracer<'_> {
             if let Some(signal) = status.stopping_signal() {
                 // What is stopped can be killed at any moment; then the next status says so.
                 let _ = self.stopped(pid, signal, raw >> 16);
+                if self.own.was_another() {
+                    lifeline::hold(self.lifeline)?;
+                }
                 continue;
             }
             self.pending.remove(&pid);
