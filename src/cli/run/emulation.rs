@@ -61,7 +61,7 @@ pub(super) struct EmulationArgs {
 
 /// The values of `--emulation`.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Way {
+pub(in crate::cli) enum Way {
     /// By handlers in a binfmt_misc of the container's own, which Linux has from 6.7 on
     Private,
     /// By the host's handlers, which must have the flag `F`, and with the host's emulators
@@ -73,7 +73,8 @@ enum Way {
 }
 
 impl Way {
-    fn emulation(self) -> Result<Emulation, Told> {
+    /// The way that is meant.
+    pub(in crate::cli) fn emulation(self) -> Result<Emulation, Told> {
         match self {
             Self::Private => Ok(Emulation::Private),
             Self::Host => Ok(Emulation::Host),

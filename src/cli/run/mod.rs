@@ -13,6 +13,7 @@ mod volumes;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+pub(in crate::cli) use emulation::Way;
 pub(super) use environment::variable;
 
 use super::exit::ExitStatus;
@@ -142,6 +143,7 @@ impl Args {
             debug,
             init,
             terminal,
+            output: None,
             ids,
         };
         let snapshots = Snapshots::new(&cache);
