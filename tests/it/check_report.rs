@@ -436,6 +436,21 @@ fn fingerprints_outlive_order_digests_and_versions() {
     let mut fourth = first.clone();
     fourth.expected = Some("GLIBC_2.36".into());
     assert_eq!(third.fingerprint(), fourth.fingerprint());
+    // Levels are no versions that move on.
+    let level =
+        |found: &str| Finding { found: Some(found.into()), ..finding(Rule::Isa, "oci:app:1", "/usr/bin/x") };
+    assert_ne!(level("x86-64-v2").fingerprint(), level("x86-64-v3").fingerprint());
+    // What says nothing else of what it found is told by its message.
+    let layout = |message: &str| Finding {
+        found: None,
+        message: message.into(),
+        ..finding(Rule::ArchiveLayout, "app.tar", "")
+    };
+    assert_ne!(layout("2 layers are compressed").fingerprint(), layout("it has no manifest").fingerprint());
+    assert_eq!(
+        layout("2 layers are compressed").fingerprint(),
+        layout("3 layers are compressed").fingerprint()
+    );
     let twice = report(vec![first.clone(), first.clone()]);
     assert_eq!(twice.fingerprints(), [first.fingerprint(), format!("{}:2", first.fingerprint())]);
 }
