@@ -3,13 +3,24 @@
 //! Everything about the language that does not touch files is here: which stages a build needs ([`graph()`]), what their
 //! variables hold ([`Args`]), what each instruction does ([`StageState::step`]) and what the image's config becomes of it
 //! ([`Settings`]).
+//!
+//! A step's files are a layer of their own over those of the steps before it. The cache (`CACHE/build`) keeps, for any number of processes:
+//!
+//! - `steps/KEY.json`, replaced at once: `{"layer": ID or null, "created": SECONDS}`, what the step of that key made. A key is a digest of the key
+//!   before it (first: the base's layers and the platform), the instruction with all that it is given, the content of the files it takes,
+//!   and the emulator where it runs one; nothing of this machine is in it. `steps/KEY.lock` is held alone by who makes it.
+//! - `layers/ID/`: `lock`, held shared by who uses it and alone by who removes it; `blob`, the layer as an image has it, which is gzip'd;
+//!   `files`, the same as an overlay takes it, which belongs to the container's ids and is missing where the layer came from elsewhere;
+//!   and `layer.json`, written last: `{"diff_id", "digest", "size"}`. One without it, whose lock nobody holds, is a killed build's.
 
 mod args;
 mod config;
+pub mod context;
 mod error;
 mod graph;
 mod stage;
 mod step;
+mod taken;
 
 pub use args::{Args, PREDEFINED};
 pub use config::Settings;
@@ -17,3 +28,4 @@ pub use error::BuildError;
 pub use graph::{Base, Node, graph, wanted};
 pub use stage::{DEFAULT_PATH, StageState};
 pub use step::{Action, Copy, Run, Source, Step};
+pub use taken::{Entry, Kind, Match};

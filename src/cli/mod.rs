@@ -14,6 +14,7 @@ mod format;
 mod image;
 mod index;
 mod inspect;
+mod matrix;
 mod printer;
 mod registry;
 mod report;
@@ -56,6 +57,7 @@ enum Command {
     Copy(copy::Args),
     Image(image::Args),
     Index(index::Args),
+    Matrix(matrix::Args),
     Emulator(emulator::Args),
     Binfmt(binfmt::Args),
     Target(target::Args),
@@ -76,6 +78,7 @@ impl Command {
             Self::Copy(args) => args.execute(printer),
             Self::Image(args) => args.execute(printer),
             Self::Index(args) => args.execute(printer),
+            Self::Matrix(args) => args.execute(printer),
             Self::Doctor(args) => args.execute(printer),
             Self::Routeros(args) => args.execute(printer),
         }

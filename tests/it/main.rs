@@ -7,6 +7,8 @@
 mod archives;
 mod binfmt;
 mod binfmt_exec;
+mod build_context;
+mod build_remote;
 mod build_steps;
 mod bundle;
 mod bundle_programs;
@@ -31,6 +33,7 @@ mod hostile;
 mod house;
 mod inspect;
 mod layer;
+mod matrix;
 mod merge;
 mod pins;
 mod readelf;

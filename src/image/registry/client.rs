@@ -61,21 +61,7 @@ impl Endpoint {
         let is_unchecked = verify == Some(false) || (place.insecure && verify.is_none());
         let tls = options.tls.config(&place.host, is_unchecked)?;
         let login = options.credentials.find(&place, is_own)?;
-        let patience = Some(options.patience);
-        let agent = ureq::Agent::config_builder()
-            .tls_config(tls)
-            .proxy(proxy(&options.proxies, &host)?)
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_resolve(patience)
-            .timeout_connect(patience)
-            .timeout_per_read(patience)
-            .timeout_per_write(patience)
-            .user_agent(concat!("polyarch/", env!("CARGO_PKG_VERSION")))
-            .accept_encoding("identity")
-            .build()
-            .new_agent();
+        let agent = agent_of(tls, &host, options)?;
         Ok(Self {
             may_be_plain: is_unchecked || (verify.is_none() && is_loopback(&host)),
             place,
@@ -275,6 +261,32 @@ impl Endpoint {
             _ => RegistryError::Status { method, url, status, told },
         }
     }
+}
+
+/// What asks the host of `url`, which is no registry, for files: it follows no redirection, and every status is an answer.
+pub(crate) fn agent(url: &str, options: &Options) -> Result<ureq::Agent, RegistryError> {
+    let host = origin(url).and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    let reason = || "it is no address of HTTP, or holds a password".to_owned();
+    let host = host.ok_or_else(|| RegistryError::Answer { url: shown(url), reason: reason() })?;
+    let tls = options.tls.config(host, options.tls.verify == Some(false))?;
+    agent_of(tls, host, options)
+}
+
+fn agent_of(tls: ureq::tls::TlsConfig, host: &str, options: &Options) -> Result<ureq::Agent, RegistryError> {
+    let patience = Some(options.patience);
+    let config = ureq::Agent::config_builder()
+        .tls_config(tls)
+        .proxy(proxy(&options.proxies, host)?)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_resolve(patience)
+        .timeout_connect(patience)
+        .timeout_per_read(patience)
+        .timeout_per_write(patience)
+        .user_agent(concat!("polyarch/", env!("CARGO_PKG_VERSION")))
+        .accept_encoding("identity");
+    Ok(config.build().new_agent())
 }
 
 /// The proxy to `host`.

@@ -218,7 +218,7 @@ impl RegistryError {
 }
 
 /// Whether a status tells of a failure that may pass.
-pub(super) fn is_passing(status: u16) -> bool {
+pub(crate) fn is_passing(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500 | 502..=504)
 }
 

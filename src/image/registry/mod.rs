@@ -28,3 +28,7 @@ pub use registries::Registries;
 pub use remote::Remote;
 pub use secret::Secret;
 pub use tls::Tls;
+
+pub(crate) use client::agent;
+pub(crate) use error::is_passing;
+pub(crate) use url::resolve;

@@ -12,7 +12,7 @@ pub(super) fn origin(url: &str) -> Option<&str> {
 }
 
 /// Where `location`, given by the answer to `url`, leads.
-pub(super) fn resolve(url: &str, location: &str) -> Option<String> {
+pub(crate) fn resolve(url: &str, location: &str) -> Option<String> {
     let base = origin(url)?;
     let is_clean = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_clean(location) {
