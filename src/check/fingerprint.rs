@@ -12,8 +12,7 @@ impl Finding {
     /// what was expected and found.
     ///
     /// Severity, layer and position count for nothing, nor do digests, and numbers only where they are no versions that move on
-    /// ([`Rule::counts_numbers`]). The message counts where nothing else says what was found. Of an image the name counts for nothing
-    /// either, since tags change.
+    /// ([`Rule::counts_numbers`]). Nor does the message, and of an image the name, since tags change.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
@@ -28,9 +27,8 @@ impl Finding {
         for text in [&self.target, &self.platform] {
             part(text.as_deref().unwrap_or_default().as_bytes());
         }
-        let found = self.found.as_deref().unwrap_or(&self.message);
-        for text in [self.expected.as_deref().unwrap_or_default(), found] {
-            part(lasting(text, self.rule.counts_numbers()).as_bytes());
+        for text in [&self.expected, &self.found] {
+            part(lasting(text.as_deref().unwrap_or_default(), self.rule.counts_numbers()).as_bytes());
         }
         hash.finalize()[..16].iter().fold(String::new(), |mut text, byte| {
             use std::fmt::Write as _;
