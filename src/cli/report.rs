@@ -17,6 +17,7 @@ use crate::elf::ElfError;
 use crate::emulator::EmulatorError;
 use crate::image::{ImageError, ReferenceError, RegistryError};
 use crate::layer::LayerError;
+use crate::rootfs::{RecipeError, RootfsError};
 use crate::sandbox::{ConfineError, ExecError, SandboxError, VolumeError};
 use crate::target::{PlatformError, TargetError};
 use crate::tree::TreeError;
@@ -39,8 +40,13 @@ pub(super) fn report(err: &anyhow::Error, failure: u8) -> ExitCode {
         if let Some(told) = cause.downcast_ref::<Told>() {
             status = told.status.unwrap_or(status);
         }
-        if let Some(err) = cause.downcast_ref::<SandboxError>() {
-            status = run_status(err);
+        let boxed = || cause.downcast_ref::<Box<SandboxError>>().map(AsRef::as_ref);
+        if let Some(err) = cause.downcast_ref::<SandboxError>().or_else(boxed) {
+            let found = run_status(err);
+            // What is `run`'s word for a failure of its own is not that of other verbs that use containers.
+            if failure == exit::RUN_FAILURE || matches!(err, SandboxError::Interrupted { .. }) {
+                status = found;
+            }
         }
         if let Some(err) = cause.downcast_ref::<ExecError>() {
             status = exec_status(err);
@@ -117,6 +123,8 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
     }
     ask!(
         BinfmtError,
+        RecipeError,
+        RootfsError,
         BundleError,
         RouterOsError,
         CheckError,

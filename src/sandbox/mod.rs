@@ -59,7 +59,10 @@ pub use network::{Mode, Network, Port, Protocol};
 pub use oci::find_runtime;
 pub use plan::{Emulator, Handler, Process};
 pub use process::Overrides;
-pub use root::{Pruned, Root, Snapshot, Snapshots, Told, has_long_positions, platform_of};
+pub use root::{
+    Pruned, Root, Snapshot, Snapshots, Told, has_long_positions, pack_tree, platform_of,
+    remove as remove_trees, unpack_tree,
+};
 pub use runner::Container;
 pub use signals::Signals;
 pub use terminal::Terminal;

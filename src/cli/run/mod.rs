@@ -13,6 +13,7 @@ mod volumes;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+pub(in crate::cli) use emulation::Way;
 pub(super) use environment::variable;
 
 use super::exit::ExitStatus;
@@ -139,6 +140,7 @@ impl Args {
             emulation: emulated.way,
             init,
             terminal,
+            output: None,
             ids,
         };
         let snapshots = Snapshots::new(&cache);
