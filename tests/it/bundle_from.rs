@@ -56,9 +56,9 @@ fn musl_root(cx: &Cx, architecture: &str, triple: &str, musl: &str) {
     fs::create_dir_all(cx.path("root/bin")).unwrap();
     fs::create_dir_all(cx.path("root/lib")).unwrap();
     let script = format!(
-        "set -e; name=$(basename sdk/lib/ld-musl-*.so.1); libs=sdk/usr/lib/{musl}; cp \"$libs/libc.so\" \"root/lib/$name\"; \
+        "set -e; name=$(basename sdk/lib/ld-musl-*.so.1); libs=sdk/usr/lib/{musl}; cp sdk/lib/{musl}/libc.so \"root/lib/$name\"; \
          chmod 755 \"root/lib/$name\"; {triple}-gcc -nostdinc -isystem sdk/usr/include/{musl} -nostdlib -no-pie -o root/bin/hello \
-         \"$libs/crt1.o\" \"$libs/crti.o\" hello.c -L\"$libs\" -lc \"$libs/crtn.o\" -Wl,--dynamic-linker=\"/lib/$name\"; \
+         \"$libs/crt1.o\" \"$libs/crti.o\" hello.c -Lsdk/lib/{musl} -lc \"$libs/crtn.o\" -Wl,--dynamic-linker=\"/lib/$name\"; \
          ln -s hello root/bin/link"
     );
     ran(cx.command("/bin/sh").args(["-c", &script])).success();
