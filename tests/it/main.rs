@@ -12,6 +12,7 @@ mod build_context;
 mod build_remote;
 mod build_steps;
 mod bundle;
+mod bundle_from;
 mod bundle_programs;
 mod bundle_routeros;
 mod bundle_whole;
