@@ -14,18 +14,29 @@
 //!   and `layer.json`, written last: `{"diff_id", "digest", "size"}`. One without it, whose lock nobody holds, is a killed build's.
 
 mod args;
+mod builder;
+mod cache;
 mod config;
 pub mod context;
+mod crew;
 mod error;
+mod files;
 mod graph;
+mod making;
+mod mounts;
 mod stage;
+mod staged;
 mod step;
+mod surroundings;
 mod taken;
 
 pub use args::{Args, PREDEFINED};
+pub use cache::{Cache, Info, Layer, Made, Record};
 pub use config::Settings;
 pub use error::BuildError;
+pub use files::enter;
 pub use graph::{Base, Node, graph, wanted};
 pub use stage::{DEFAULT_PATH, StageState};
 pub use step::{Action, Copy, Run, Source, Step};
+pub use surroundings::{NamedContext, Options, Secret, Surroundings, Wanted};
 pub use taken::{Entry, Kind, Match};

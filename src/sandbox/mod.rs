@@ -57,9 +57,12 @@ pub use ids::{Extent, Grants, Ids, Range, Shortage};
 pub use limits::{Amount, Limits};
 pub use network::{Mode, Network, Port, Protocol};
 pub use oci::find_runtime;
-pub use plan::{Emulator, Handler, Process};
+pub use plan::{Emulator, Failure, Handler, Process};
 pub use process::Overrides;
-pub use root::{Pruned, Root, Snapshot, Snapshots, Told, has_long_positions, platform_of};
+pub use root::{
+    FILES, Helper, Inside, Layers, Plan as RootPlan, Pruned, Root, Snapshot, Snapshots, Told, WHOLE,
+    has_long_positions, help, platform_of, remove_files, skeleton, wants_short,
+};
 pub use runner::Container;
 pub use signals::Signals;
 pub use terminal::Terminal;

@@ -1,5 +1,6 @@
 //! The supervising side: it starts the processes inside, hears from them, and gives the program's status.
 
+use std::io::PipeWriter;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
@@ -49,6 +50,8 @@ pub struct Container {
     pub init: bool,
     /// What of the caller's its program is connected to.
     pub terminal: Terminal,
+    /// What takes all that its program says, in place of the caller's streams. Such a container is one of several: signals end it.
+    pub output: Option<PipeWriter>,
     /// Its users and groups.
     pub ids: Ids,
 }
@@ -75,7 +78,8 @@ impl Container {
             progress.warn(&format!("a limit is not kept: {reason}"));
         }
         let watch = if group.folders.is_empty() { None } else { Some(Watch::start(&group).map_err(start)?) };
-        let mut streams = Streams::new(self.terminal)?;
+        let output = self.output.as_ref().map(PipeWriter::try_clone).transpose().map_err(start)?;
+        let mut streams = Streams::new(self.terminal, output)?;
         let files = self.network.files(self.folder.path(), &self.hostname).map_err(start)?;
         // What is mounted by the caller counts.
         let files =
@@ -114,7 +118,11 @@ impl Container {
         let mut streams = streams.begin(Arc::clone(&link)).map_err(start)?;
 
         let outer = Pid::from_raw(child.id().cast_signed());
-        let role = if self.init { Role::Init } else { Role::First };
+        let role = match (&self.output, self.init) {
+            (Some(_), _) => Role::Step,
+            (None, true) => Role::Init,
+            (None, false) => Role::First,
+        };
         let (mut first, mut pasta, mut unconnected) = (None, None, false);
         let mut failure = None;
         for message in handoff::messages(reader) {
@@ -159,6 +167,9 @@ impl Container {
             streams.let_go().map_err(start)?;
         }
         let status = child.wait().map_err(start)?;
+        if let (Role::Step, Some(pid)) = (role, first) {
+            signals.forget(pid);
+        }
         drop((ours, pasta));
         drop(watch);
         streams.finish();

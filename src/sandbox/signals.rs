@@ -67,6 +67,8 @@ struct State {
     /// The signal that ended the preparation, or that the container was killed for.
     deadly: Option<i32>,
     target: Option<Target>,
+    /// Containers that run side by side, which end where this program is asked to.
+    steps: Vec<Target>,
     /// The terminal that the program has in the place of ours.
     console: Option<Arc<Console>>,
 }
@@ -88,6 +90,8 @@ pub(super) enum Role {
     First,
     /// A container's first process that passes everything on to the program and its process group.
     Init,
+    /// The program of one of several containers, none of which gets signals: they end it.
+    Step,
 }
 
 impl Signals {
@@ -134,6 +138,13 @@ impl Signals {
         }
         let mut state = locked(&self.state);
         let target = Target { pid, fd, role };
+        if role == Role::Step {
+            if state.deadly.is_some() {
+                target.send(Signal::KILL);
+            }
+            state.steps.push(target);
+            return;
+        }
         match state.deadly {
             // The kernel would discard any other for a first process that has not begun its program.
             Some(_) if role != Role::Command => target.send(Signal::KILL),
@@ -141,6 +152,11 @@ impl Signals {
             None => {}
         }
         state.target = Some(target);
+    }
+
+    /// The process `pid`, a [`Role::Step`], has ended.
+    pub(super) fn forget(&self, pid: Pid) {
+        locked(&self.state).steps.retain(|step| step.pid != pid);
     }
 }
 
@@ -169,6 +185,9 @@ impl State {
         let Some(target) = &self.target else {
             if !matches!(signal, SIGCONT | SIGWINCH | SIGTSTP) {
                 self.deadly = Some(signal);
+                for step in &self.steps {
+                    step.send(Signal::KILL);
+                }
             }
             return signal == SIGTSTP;
         };

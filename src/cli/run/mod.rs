@@ -139,6 +139,7 @@ impl Args {
             emulation: emulated.way,
             init,
             terminal,
+            output: None,
             ids,
         };
         let snapshots = Snapshots::new(&cache);

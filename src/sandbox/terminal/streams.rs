@@ -25,6 +25,8 @@ pub(in super::super) struct Streams {
     input: Option<PipeWriter>,
     /// The ends of its output that are copied, and where to.
     outputs: Vec<(PipeReader, BorrowedFd<'static>)>,
+    /// What takes all of its output, in place of what the caller has.
+    taken: Option<PipeWriter>,
 }
 
 /// The copying, until it has ended.
@@ -37,13 +39,15 @@ pub(in super::super) struct Running {
     input: Option<PipeWriter>,
     /// Where to is copied.
     outputs: Vec<BorrowedFd<'static>>,
+    /// Whether it has nothing of the caller's.
+    is_taken: bool,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Streams {
     /// Looks at what the caller has.
-    pub(in super::super) fn new(wanted: Terminal) -> Result<Self, SandboxError> {
-        let mut streams = Self { wanted, pty: None, console: None, input: None, outputs: Vec::new() };
+    pub(in super::super) fn new(wanted: Terminal, taken: Option<PipeWriter>) -> Result<Self, SandboxError> {
+        let mut streams = Self { wanted, pty: None, console: None, input: None, outputs: Vec::new(), taken };
         if wanted.tty {
             if wanted.interactive && !isatty(stdin()) {
                 return Err(SandboxError::NoTerminal);
@@ -70,6 +74,10 @@ impl Streams {
     pub(in super::super) fn give(&mut self, command: &mut Command) -> io::Result<()> {
         if self.wanted.tty {
             command.stdin(Stdio::null()).stdout(Stdio::null());
+            return Ok(());
+        }
+        if let Some(taken) = &self.taken {
+            command.stdin(Stdio::null()).stdout(taken.try_clone()?).stderr(taken.try_clone()?);
             return Ok(());
         }
         if !self.wanted.interactive {
@@ -100,9 +108,10 @@ impl Streams {
 
     /// Begins to copy what comes out, now that the process that was given them has started.
     pub(in super::super) fn begin(self, link: Arc<Link>) -> io::Result<Running> {
-        let Self { wanted, console, input, outputs, .. } = self;
+        let Self { wanted, console, input, outputs, taken, .. } = self;
         let ended = Arc::new(Event::new()?);
-        let mut running = Running { wanted, console, ended, input, outputs: Vec::new(), threads: Vec::new() };
+        let (is_taken, threads) = (taken.is_some(), Vec::new());
+        let mut running = Running { wanted, console, ended, input, outputs: Vec::new(), is_taken, threads };
         if let Some(console) = &running.console {
             let (console, ended) = (Arc::clone(console), Arc::clone(&running.ended));
             running.threads.push(spawn("terminal", move || {
@@ -126,7 +135,7 @@ impl Streams {
 impl Running {
     /// The program has them now: begins to copy what goes in, and lets go of what it has got as it is.
     pub(in super::super) fn let_go(&mut self) -> io::Result<()> {
-        if self.console.is_some() {
+        if self.console.is_some() || self.is_taken {
             return Ok(());
         }
         let null = File::options().read(true).write(true).open("/dev/null")?;
