@@ -18,6 +18,11 @@ pub trait Surroundings: Sync + fmt::Debug {
     /// [`ImageError`] where it is not to be had.
     fn image(&self, name: &str, platform: &Platform) -> Result<Image, ImageError>;
 
+    /// How servers are reached that `ADD` takes files from.
+    fn remotes(&self) -> crate::image::registry::Options {
+        crate::image::registry::Options::default()
+    }
+
     /// Hears of everything else.
     fn progress(&self) -> &dyn Progress;
 
