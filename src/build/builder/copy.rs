@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::super::context::{Context, ContextError, Remote, check_out, fetch, is_archive};
-use super::super::{Copy, Kind, Match, NamedContext, Source};
+use super::super::{Copy, Kind, Match, NamedContext, Source, Whose};
 use super::{
     Action, Arc as Shared, BuildError, Builder, Commit, Copying, Digest, Files, Folder, Found, From, Handle,
     Job, Layer, Layered, Position, Staged, StepWork, Work, wants_short,
@@ -199,7 +199,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
         let key = Digest::of(format!("{}\n{key}", staged.key).as_bytes());
         let builder = self.builder;
         staged.key = key;
-        let entrance = match builder.cache.enter(&key, builder.options.no_cache, builder.signals)? {
+        let entrance = match builder.cache.enter(&key, builder.options.no_cache, Whose::Everybodys, builder.signals)? {
             Found::Hit(made) => return Ok(self.hit(staged, made)),
             Found::Miss(entrance) => entrance,
         };
@@ -344,7 +344,7 @@ impl Builder<'_> {
         let first = self.first_key(platform, None);
         let key = Digest::of(format!("{first}\ncontext\n{}", digests.join("\n")).as_bytes());
         let mut files = Files::none(platform);
-        let entrance = match self.cache.enter(&key, false, self.signals)? {
+        let entrance = match self.cache.enter(&key, false, Whose::Own, self.signals)? {
             Found::Hit(made) => {
                 files.layers.extend(made.layer);
                 return Ok((files, PLACE.into()));
