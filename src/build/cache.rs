@@ -15,7 +15,7 @@ use super::shared::{Shared, told};
 use crate::layer::Digest;
 use crate::sandbox::{FILES, Signals, WHOLE};
 
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 const BLOB: &str = "blob";
 const RECORD: &str = "layer.json";
 /// How often a lock that another process holds is tried, since waiting for it would keep a signal waiting too.
@@ -215,6 +215,10 @@ impl Cache {
         self.folder.join("empty")
     }
 
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where folders of `RUN --mount=type=cache` are.
     #[must_use]
     pub fn mounts(&self) -> PathBuf {
@@ -248,7 +252,7 @@ impl Cache {
     }
 
     /// Between its making and the locking of its file a layer looks like a stale one.
-    fn gate(&self) -> Result<File, BuildError> {
+    pub(super) fn gate(&self) -> Result<File, BuildError> {
         let path = self.folder.join(LOCK);
         let gate = File::options().create(true).truncate(false).write(true).open(&path);
         let gate = gate.map_err(failed(&path))?;
@@ -283,6 +287,8 @@ impl Cache {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(source)) => return Err(failed(&folder)(source)),
         }
+        // What was used last is removed last.
+        let _ = lock.set_modified(std::time::SystemTime::now());
         let Ok(text) = fs::read(folder.join(RECORD)) else { return Ok(None) };
         let Ok(info) = serde_json::from_slice::<Info>(&text) else { return Ok(None) };
         let is_whole = fs::metadata(folder.join(BLOB)).is_ok_and(|blob| blob.len() == info.size);
@@ -407,7 +413,7 @@ fn replace(path: &Path, value: &impl Serialize) -> Result<(), BuildError> {
     file.persist(path).map(drop).map_err(|err| failed(path)(err.error))
 }
 
-fn failed(path: &Path) -> impl FnOnce(io::Error) -> BuildError + use<> {
+pub(super) fn failed(path: &Path) -> impl FnOnce(io::Error) -> BuildError + use<> {
     let path = path.to_owned();
     move |source| BuildError::Cache { path, source }
 }

@@ -12,12 +12,12 @@ use std::sync::Mutex;
 use oci_spec::image::{Descriptor, ImageManifest, MediaType};
 use serde_json::{Value, json};
 
-use super::cache::{Cache, Info, Layer, Record};
 use super::BuildError;
+use super::cache::{Cache, Info, Layer, Record};
 use crate::image::registry::Name;
 use crate::image::{
-    Access, ImageError, ImageRef, Raw, ReferenceError, RegistryError, descriptor, digest_of, parse_rfc3339, rfc3339,
-    small_blob,
+    Access, ImageError, ImageRef, Raw, ReferenceError, RegistryError, descriptor, digest_of, parse_rfc3339,
+    rfc3339, small_blob,
 };
 use crate::layer::{Digest, DigestWriter, decompressed};
 
@@ -49,7 +49,8 @@ impl Shared {
     /// # Errors
     /// [`ReferenceError`] where it is none of these.
     pub fn new(text: &str, access: Access) -> Result<Self, ReferenceError> {
-        let invalid = |reason: &str| ReferenceError::Invalid { reference: text.into(), reason: reason.into() };
+        let invalid =
+            |reason: &str| ReferenceError::Invalid { reference: text.into(), reason: reason.into() };
         let reference = if text.starts_with("type=") {
             let field = |name: &str| {
                 let fields = text.split(',').filter_map(|field| field.split_once('='));
@@ -61,7 +62,8 @@ impl Shared {
                     format!("docker://{name}")
                 }
                 Some("local") => {
-                    let folder = field("src").or(field("dest")).ok_or_else(|| invalid("it has no `src` or `dest`"))?;
+                    let folder =
+                        field("src").or(field("dest")).ok_or_else(|| invalid("it has no `src` or `dest`"))?;
                     format!("oci:{folder}")
                 }
                 _ => return Err(invalid("its type is neither `registry` nor `local`")),
@@ -92,7 +94,11 @@ impl Shared {
 
     /// What the step of `key` made, brought into `cache`. A place that cannot be asked, or that holds what it should not, is given
     /// up, and the step is made.
-    pub(super) fn fetch(&self, key: &Digest, cache: &Cache) -> Result<Option<(Record, Option<Layer>)>, BuildError> {
+    pub(super) fn fetch(
+        &self,
+        key: &Digest,
+        cache: &Cache,
+    ) -> Result<Option<(Record, Option<Layer>)>, BuildError> {
         if self.failure().is_some() {
             return Ok(None);
         }
@@ -119,7 +125,8 @@ impl Shared {
         if config.pointer("/config/Labels").and_then(|labels| labels.get(LABEL)) != Some(&json!(FORM)) {
             return Err(invalid("it is an image of another kind").into());
         }
-        let created = config.get("created").and_then(Value::as_str).and_then(parse_rfc3339).unwrap_or_default();
+        let created =
+            config.get("created").and_then(Value::as_str).and_then(parse_rfc3339).unwrap_or_default();
         let entry = match manifest.layers().as_slice() {
             [] => return Ok((Record { layer: None, created }, None)),
             [entry] if *entry.media_type() == MediaType::ImageLayerGzip => entry,
@@ -166,7 +173,12 @@ impl Shared {
     }
 
     /// Brings there what the step of `key` made, unless it is there already; tells whether it was not.
-    pub(super) fn store(&self, key: &Digest, layer: Option<&Layer>, created: u64) -> Result<bool, ImageError> {
+    pub(super) fn store(
+        &self,
+        key: &Digest,
+        layer: Option<&Layer>,
+        created: u64,
+    ) -> Result<bool, ImageError> {
         let reference = self.step(key);
         match self.access.source(&reference).and_then(|source| source.top()) {
             Ok(_) => return Ok(false),
@@ -180,7 +192,8 @@ impl Shared {
             && let Some(info) = layer.waited()
         {
             let digest = info.digest.parse::<Digest>();
-            let digest = digest.map_err(|err| ImageError::Invalid { part: "layer".into(), reason: err.to_string() })?;
+            let digest = digest
+                .map_err(|err| ImageError::Invalid { part: "layer".into(), reason: err.to_string() })?;
             let entry = descriptor(MediaType::ImageLayerGzip, info.size, &digest);
             if !destination.has_blob(&entry)? {
                 let path = layer.blob();
@@ -201,8 +214,7 @@ impl Shared {
         let config = config.to_string().into_bytes();
         let entry = descriptor(MediaType::ImageConfig, config.len() as u64, &Digest::of(&config));
         destination.put_config(&config, &entry)?;
-        let manifest =
-            json!({ "schemaVersion": 2, "mediaType": MediaType::ImageManifest, "config": entry, "layers": layers });
+        let manifest = json!({ "schemaVersion": 2, "mediaType": MediaType::ImageManifest, "config": entry, "layers": layers });
         destination.finish(&Raw::new(manifest.to_string().into_bytes(), None)?, None)?;
         Ok(true)
     }

@@ -4,6 +4,7 @@
 
 mod binfmt;
 mod bundle;
+mod cache;
 mod check;
 mod copy;
 mod dirs;
@@ -58,6 +59,7 @@ enum Command {
     Image(image::Args),
     Index(index::Args),
     Matrix(matrix::Args),
+    Cache(cache::Args),
     Emulator(emulator::Args),
     Binfmt(binfmt::Args),
     Target(target::Args),
@@ -79,6 +81,7 @@ impl Command {
             Self::Image(args) => args.execute(printer),
             Self::Index(args) => args.execute(printer),
             Self::Matrix(args) => args.execute(printer),
+            Self::Cache(args) => args.execute(printer),
             Self::Doctor(args) => args.execute(printer),
             Self::Routeros(args) => args.execute(printer),
         }

@@ -169,7 +169,8 @@ impl<'scope> StepWork<'scope, '_, '_> {
         let (checksum, progress) = (copy.checksum.as_deref(), builder.surroundings.progress());
         let matches = match remote {
             Remote::File(url) => {
-                let mut one = fetch(url, checksum, &place, &builder.surroundings.remotes(), progress).map_err(failed)?;
+                let mut one = fetch(url, checksum, &place, &builder.surroundings.remotes(), progress)
+                    .map_err(failed)?;
                 if copy.unpack == Some(true) {
                     unpacked(&mut one);
                 }
@@ -177,7 +178,8 @@ impl<'scope> StepWork<'scope, '_, '_> {
             }
             Remote::Repository(repository) => {
                 let exclude = excluded(at, copy)?;
-                check_out(repository, checksum, copy.keep_git_dir, &exclude, &place, progress).map_err(failed)?
+                check_out(repository, checksum, copy.keep_git_dir, &exclude, &place, progress)
+                    .map_err(failed)?
             }
         };
         sources.keys.extend(matches.iter().map(|one| one.digest().to_string()));
@@ -199,10 +201,11 @@ impl<'scope> StepWork<'scope, '_, '_> {
         let key = Digest::of(format!("{}\n{key}", staged.key).as_bytes());
         let builder = self.builder;
         staged.key = key;
-        let entrance = match builder.cache.enter(&key, builder.options.no_cache, Whose::Everybodys, builder.signals)? {
-            Found::Hit(made) => return Ok(self.hit(staged, made)),
-            Found::Miss(entrance) => entrance,
-        };
+        let entrance =
+            match builder.cache.enter(&key, builder.options.no_cache, Whose::Everybodys, builder.signals)? {
+                Found::Hit(made) => return Ok(self.hit(staged, made)),
+                Found::Miss(entrance) => entrance,
+            };
         builder.surroundings.step(&self.label, self.text, false);
         let _at_work = builder.crew.join();
         let (work, others, fetched) = prepare(self)?;

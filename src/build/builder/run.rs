@@ -50,10 +50,11 @@ impl<'scope> StepWork<'scope, '_, '_> {
         });
         let key = Digest::of(format!("{}\n{key}", staged.key).as_bytes());
         staged.key = key;
-        let entrance = match builder.cache.enter(&key, builder.options.no_cache, Whose::Everybodys, builder.signals)? {
-            Found::Hit(made) => return Ok(self.hit(staged, made)),
-            Found::Miss(entrance) => entrance,
-        };
+        let entrance =
+            match builder.cache.enter(&key, builder.options.no_cache, Whose::Everybodys, builder.signals)? {
+                Found::Hit(made) => return Ok(self.hit(staged, made)),
+                Found::Miss(entrance) => entrance,
+            };
         builder.surroundings.step(&self.label, self.text, false);
         let _at_work = builder.crew.join();
         let sandbox = |source| BuildError::Sandbox { at, source };
