@@ -248,7 +248,7 @@ impl<'a> Builder<'a> {
                 at.line
             ));
         }
-        let base = Arc::new(BaseImage::new(name.to_owned(), image).map_err(failed)?);
+        let base = Arc::new(BaseImage::new(image).map_err(failed)?);
         images.insert(key, Arc::clone(&base));
         Ok(base)
     }

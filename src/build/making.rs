@@ -28,7 +28,7 @@ pub(super) struct Commit<'a, K> {
     pub(super) signals: &'a Signals,
     pub(super) crew: &'a Crew,
     /// What must be there until it is whole.
-    pub(super) kept: K,
+    pub(super) _kept: K,
 }
 
 /// What a commit tells while it goes on.
@@ -44,7 +44,9 @@ impl<'a, K> Commit<'a, K> {
         let (sender, ready): (_, Receiver<()>) = sync_channel(1);
         let handle = scope.spawn(move || {
             let layer = Arc::clone(&self.layer);
-            let done = self.run(|| drop(sender.send(())));
+            let done = self.run(|| {
+                let _ = sender.send(());
+            });
             if done.is_err() {
                 // Whoever waits for it waits no longer.
                 let _ = layer.finish(None);

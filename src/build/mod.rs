@@ -25,6 +25,7 @@ mod graph;
 mod making;
 mod mounts;
 mod prune;
+mod result;
 mod shared;
 mod stage;
 mod staged;
@@ -39,8 +40,27 @@ pub use error::BuildError;
 pub use files::enter;
 pub use graph::{Base, Node, graph, wanted};
 pub use prune::{Pruning, Removed};
+pub use result::{Built, One};
 pub use shared::Shared;
 pub use stage::{DEFAULT_PATH, StageState};
 pub use step::{Action, Copy, Run, Source, Step};
 pub use surroundings::{NamedContext, Options, Secret, Surroundings, Wanted};
 pub use taken::{Entry, Kind, Match};
+
+use crate::containerfile::Containerfile;
+use crate::sandbox::Signals;
+
+/// Builds what `options` ask for of `file`. The caller's program is started anew for its processes, so its `main` must call [`enter`] and
+/// [`crate::sandbox::enter`] before all else.
+///
+/// # Errors
+/// [`BuildError`], the first thing that went wrong. What was made before it stays in the cache.
+pub fn build(
+    file: &Containerfile,
+    options: &Options,
+    surroundings: &dyn Surroundings,
+    signals: &Signals,
+) -> Result<Built, BuildError> {
+    let staged = builder::build(file, options, surroundings, signals)?;
+    Built::new(staged, options)
+}

@@ -48,7 +48,6 @@ pub(super) struct Files {
 /// The image that a stage begins with.
 #[derive(Debug)]
 pub(super) struct Base {
-    pub(super) name: String,
     pub(super) image: Image,
     /// All of its config, as JSON.
     pub(super) config: Map<String, Value>,
@@ -78,10 +77,10 @@ pub(super) struct Place<'a> {
 }
 
 impl Base {
-    pub(super) fn new(name: String, image: Image) -> Result<Self, ImageError> {
+    pub(super) fn new(image: Image) -> Result<Self, ImageError> {
         let config = serde_json::from_slice(image.raw_config())
             .map_err(|source| ImageError::Json { part: "config".into(), source })?;
-        Ok(Self { name, image, config, snapshot: Mutex::default() })
+        Ok(Self { image, config, snapshot: Mutex::default() })
     }
 
     fn snapshot(&self, place: &Place<'_>) -> Result<Arc<Snapshot>, SandboxError> {

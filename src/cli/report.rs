@@ -9,6 +9,8 @@ use super::exit;
 use super::printer::{ERROR, HINT, line};
 use super::table::shown;
 use crate::binfmt::{BinfmtError, ExportError, RuleError};
+use crate::build::BuildError;
+use crate::build::context::ContextError;
 use crate::bundle::BundleError;
 use crate::bundle::routeros::RouterOsError;
 use crate::check::{CheckError, PolicyError, UnknownRule, UnknownSeverity};
@@ -39,8 +41,13 @@ pub(super) fn report(err: &anyhow::Error, failure: u8) -> ExitCode {
         if let Some(told) = cause.downcast_ref::<Told>() {
             status = told.status.unwrap_or(status);
         }
-        if let Some(err) = cause.downcast_ref::<SandboxError>() {
+        if let Some(err) = cause.downcast_ref::<SandboxError>()
+            && failure == exit::RUN_FAILURE
+        {
             status = run_status(err);
+        }
+        if let Some(BuildError::Interrupted { signal }) = cause.downcast_ref() {
+            status = u8::try_from(128 + signal).unwrap_or(failure);
         }
         if let Some(err) = cause.downcast_ref::<ExecError>() {
             status = exec_status(err);
@@ -117,10 +124,12 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
     }
     ask!(
         BinfmtError,
+        BuildError,
         BundleError,
         RouterOsError,
         CheckError,
         ConfineError,
+        ContextError,
         DebianError,
         ElfError,
         EmulatorError,

@@ -271,7 +271,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
             ids_text: builder.ids_text()?,
             signals: builder.signals,
             crew: &builder.commits,
-            kept,
+            _kept: kept,
         };
         handles.push(commit.begin(self.scope)?);
         staged.created = staged.created.max(Some(created));
@@ -390,7 +390,7 @@ impl Builder<'_> {
             ids_text: self.ids_text()?,
             signals: self.signals,
             crew: &self.commits,
-            kept: (run, held),
+            _kept: (run, held),
         };
         commit.run(|| {})?;
         files.layers.push(layer);

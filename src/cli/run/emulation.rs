@@ -50,7 +50,7 @@ pub(super) struct EmulationArgs {
 
 /// The values of `--emulation`.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Way {
+pub(in super::super) enum Way {
     /// By handlers in a binfmt_misc of the container's own, which Linux has from 6.7 on
     Private,
     /// By the host's handlers, which must have the flag `F`, and with the host's emulators
@@ -100,12 +100,18 @@ impl EmulationArgs {
         if let Some(model) = &cpu {
             check_model(&handlers, model, &search)?;
         }
-        let way = self.emulation.map(|way| match way {
-            Way::Private => Emulation::Private,
-            Way::Host => Emulation::Host,
-            Way::Trace => Emulation::Trace,
-        });
+        let way = self.emulation.map(Emulation::from);
         Ok(Emulated { way, handlers, target, cpu })
+    }
+}
+
+impl From<Way> for Emulation {
+    fn from(way: Way) -> Self {
+        match way {
+            Way::Private => Self::Private,
+            Way::Host => Self::Host,
+            Way::Trace => Self::Trace,
+        }
     }
 }
 
