@@ -188,7 +188,7 @@ impl<'a> Builder<'a> {
         let at = Position { line: 1, column: 1 };
         let (mut ids, mut shortage) = Ids::of_caller();
         let run = Folder::new(&self.options.cache.join("run"));
-        let run = run.map_err(|source| BuildError::Sandbox { at, source })?;
+        let run = run.map_err(|source| BuildError::Sandbox { at, source: Box::new(source) })?;
         let job = Job {
             folder: run.path().into(),
             root: None,
@@ -198,12 +198,13 @@ impl<'a> Builder<'a> {
         };
         match work(at, &job, &ids) {
             Ok(_) => {}
-            Err(BuildError::Sandbox { source: SandboxError::IdsRefused { shortage: reason }, .. })
-                if !ids.is_single() =>
-            {
-                ids = ids.single();
-                shortage = Some(reason);
-            }
+            Err(BuildError::Sandbox { source, .. }) if !ids.is_single() => match *source {
+                SandboxError::IdsRefused { shortage: reason } => {
+                    ids = ids.single();
+                    shortage = Some(reason);
+                }
+                other => return Err(BuildError::Sandbox { at, source: Box::new(other) }),
+            },
             Err(err) => return Err(err),
         }
         if let Some(Shortage(reason)) = shortage.filter(|_| ids.is_single()) {
@@ -239,7 +240,7 @@ impl<'a> Builder<'a> {
         if let Some(image) = images.get(&key) {
             return Ok(Arc::clone(image));
         }
-        let failed = |source| BuildError::Image { at, name: name.to_owned(), source };
+        let failed = |source| BuildError::Image { at, name: name.to_owned(), source: Box::new(source) };
         let image = self.surroundings.image(name, platform).map_err(failed)?;
         let found = image.platform();
         if found != *platform {
@@ -278,12 +279,12 @@ impl<'a> Builder<'a> {
         let Some(node) = plan.nodes.get(number) else { return Err(BuildError::Needed) };
         let Some(stage) = self.file.stages.get(node.stage) else { return Err(BuildError::Needed) };
         for needed in &node.needs {
-            self.staged(plan, *needed)?;
+            plan.staged(*needed)?;
         }
         let mut staged = self.begin(plan, node, stage.from.base.at)?;
-        let mut state = StageState::new(&plan.args, self.file.directives.escape, staged.settings.clone());
+        let mut language = StageState::new(&plan.args, self.file.directives.escape, staged.settings.clone());
         let mut instructions = Vec::new();
-        for trigger in state.triggers() {
+        for trigger in language.triggers() {
             instructions.extend(triggered(&trigger, stage.at)?);
         }
         instructions.extend(stage.instructions.iter().cloned());
@@ -310,30 +311,23 @@ impl<'a> Builder<'a> {
             if self.has_failed.load(Ordering::Relaxed) {
                 return Err(BuildError::Needed);
             }
-            let step = state.step(located)?;
-            staged.settings = state.settings.clone();
+            let step = language.step(located)?;
+            staged.settings = language.settings.clone();
             let label = format!("[{}{name}{shown}/{total}]", plan.label);
             let mut work =
                 StepWork { builder: self, scope, plan, node, step: &step, text: &located.text, label };
             let layer = work.run(&mut staged, handles)?;
-            staged.author = state.author.clone().or(staged.author);
+            staged.author = language.author.clone().or(staged.author);
             staged.history.push(Event { created_by: step.created_by, created: staged.created, layer });
         }
-        staged.settings = state.settings;
+        staged.settings = language.settings;
         Ok(staged)
-    }
-
-    /// The result of another stage, which is waited for.
-    fn staged<'p>(&self, plan: &'p Plan<'_>, stage: usize) -> Result<&'p Staged, BuildError> {
-        let at = plan.nodes.iter().position(|node| node.stage == stage);
-        let slot = at.and_then(|at| plan.slots.get(at)).ok_or(BuildError::Needed)?;
-        slot.wait().as_ref().ok_or(BuildError::Needed)
     }
 
     fn begin(&self, plan: &Plan<'_>, node: &Node, at: Position) -> Result<Staged, BuildError> {
         let name = match &node.base {
             Base::Stage(other) => {
-                return self.staged(plan, *other).cloned();
+                return plan.staged(*other).cloned();
             }
             Base::Scratch => {
                 let settings = json!({ "Env": [format!("PATH={}", super::DEFAULT_PATH)], "WorkingDir": "/" });
@@ -387,16 +381,20 @@ impl<'a> Builder<'a> {
         };
         if folder.is_some() {
             let (files, name) = self.context_files(at, &node.platform, from, path)?;
-            let held = files.held(&self.place()?).map_err(|source| BuildError::Sandbox { at, source })?;
+            let held = files
+                .held(&self.place()?)
+                .map_err(|source| BuildError::Sandbox { at, source: Box::new(source) })?;
             return Ok(Other { held, path: Some(name) });
         }
-        let (files, _) = self.from_files(plan, node, at, from.unwrap_or_default())?;
-        let held = files.held(&self.place()?).map_err(|source| BuildError::Sandbox { at, source })?;
+        let (files, _) = self.files_from(plan, node, at, from.unwrap_or_default())?;
+        let held = files
+            .held(&self.place()?)
+            .map_err(|source| BuildError::Sandbox { at, source: Box::new(source) })?;
         Ok(Other { held, path: None })
     }
 
     /// The files of a stage or an image, and what decides over them.
-    fn from_files(
+    fn files_from(
         &self,
         plan: &Plan<'_>,
         node: &Node,
@@ -404,7 +402,7 @@ impl<'a> Builder<'a> {
         from: &str,
     ) -> Result<(Files, Digest), BuildError> {
         if let Some(other) = self.file.stage_before(from, node.stage) {
-            let staged = self.staged(plan, other)?;
+            let staged = plan.staged(other)?;
             return Ok((staged.files.clone(), staged.key));
         }
         let name = match self.options.contexts.get(from) {
@@ -431,7 +429,7 @@ impl<'a> Builder<'a> {
     ) -> Result<(), BuildError> {
         let ids = self.ids()?;
         let run = Folder::new(&self.options.cache.join("run"));
-        let run = run.map_err(|source| BuildError::Sandbox { at, source })?;
+        let run = run.map_err(|source| BuildError::Sandbox { at, source: Box::new(source) })?;
         let root = crate::sandbox::Root {
             lowers: vec![folder.into()],
             is_direct: true,
@@ -454,6 +452,15 @@ impl<'a> Builder<'a> {
             commit: None,
         };
         work(at, &job, ids).map(drop)
+    }
+}
+
+impl Plan<'_> {
+    /// The result of another stage, which is waited for.
+    fn staged(&self, stage: usize) -> Result<&Staged, BuildError> {
+        let at = self.nodes.iter().position(|node| node.stage == stage);
+        let slot = at.and_then(|at| self.slots.get(at)).ok_or(BuildError::Needed)?;
+        slot.wait().as_ref().ok_or(BuildError::Needed)
     }
 }
 

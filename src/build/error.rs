@@ -24,7 +24,7 @@ pub enum BuildError {
         at: Position,
         /// Why.
         #[source]
-        source: ContextError,
+        source: Box<ContextError>,
     },
     /// What an instruction takes from an address is not to be had.
     #[error("fetching what is added")]
@@ -33,7 +33,7 @@ pub enum BuildError {
         at: Position,
         /// Why.
         #[source]
-        source: RemoteError,
+        source: Box<RemoteError>,
     },
     /// An image that the build begins with, or copies from, is not to be had.
     #[error("the image `{name}` is not to be had")]
@@ -44,7 +44,7 @@ pub enum BuildError {
         name: String,
         /// Why.
         #[source]
-        source: ImageError,
+        source: Box<ImageError>,
     },
     /// Programs of the platform cannot be run.
     #[error("running programs for {platform}")]
@@ -55,7 +55,7 @@ pub enum BuildError {
         platform: String,
         /// Why.
         #[source]
-        source: EmulatorError,
+        source: Box<EmulatorError>,
     },
     /// A step's files or its container cannot be had.
     #[error("doing this step")]
@@ -64,7 +64,7 @@ pub enum BuildError {
         at: Position,
         /// Why.
         #[source]
-        source: SandboxError,
+        source: Box<SandboxError>,
     },
     /// What a step runs has failed.
     #[error("{}", ended(*.status))]
@@ -83,14 +83,14 @@ pub enum BuildError {
         at: Position,
         /// Why.
         #[source]
-        source: LayerError,
+        source: Box<LayerError>,
     },
     /// The image cannot be written.
     #[error("writing the image")]
     Write {
         /// Why.
         #[source]
-        source: ImageError,
+        source: Box<ImageError>,
     },
     /// The cache cannot be used.
     #[error("using the build cache: `{}`", path.display())]

@@ -85,7 +85,7 @@ impl<'a, K> Commit<'a, K> {
                 return Err(BuildError::Interrupted { signal });
             }
             (Ok(answer), _) => answer,
-            (Err(source), _) => return Err(BuildError::Sandbox { at, source }),
+            (Err(source), _) => return Err(BuildError::Sandbox { at, source: Box::new(source) }),
         };
         let done = match answer {
             Answer::Done(done) => done,
@@ -101,7 +101,7 @@ impl<'a, K> Commit<'a, K> {
                 size: written.size,
                 ids: self.ids_text.to_owned(),
             }),
-            Some(Err(source)) => return Err(BuildError::Layer { at, source }),
+            Some(Err(source)) => return Err(BuildError::Layer { at, source: Box::new(source) }),
             _ => None,
         };
         let layer = info.is_some().then(|| Arc::clone(&self.layer));
@@ -148,7 +148,7 @@ pub(super) fn work(at: Position, job: &Job, ids: &Ids) -> Result<Done, BuildErro
         drop(input);
         io::copy(&mut output, &mut io::sink()).map(drop)
     });
-    match answer.map_err(|source| BuildError::Sandbox { at, source })? {
+    match answer.map_err(|source| BuildError::Sandbox { at, source: Box::new(source) })? {
         Answer::Done(done) => Ok(done),
         Answer::Refused(refused) => {
             Err(BuildError::File(ContainerfileError { at, message: refused.message, hint: refused.hint }))

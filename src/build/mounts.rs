@@ -27,6 +27,9 @@ pub(super) struct Mounted {
     others: Vec<Other>,
 }
 
+/// What gives the root of a stage, an image or a context by its name, for a path in it.
+type Others<'a> = &'a dyn Fn(Option<&str>, &str) -> Result<Other, BuildError>;
+
 /// What decides over what a mount shows: for the key of the step.
 pub(super) fn key_of(
     builder: &Builder<'_>,
@@ -60,7 +63,7 @@ impl Mounted {
         builder: &Builder<'_>,
         at: Position,
         run: &Run,
-        other: &dyn Fn(Option<&str>, &str) -> Result<Other, BuildError>,
+        other: Others<'_>,
     ) -> Result<Self, BuildError> {
         let mut all = Self::default();
         let mut agents = 0;
@@ -193,16 +196,16 @@ impl Mounted {
             return Ok(folder);
         }
         let run = Folder::new(&builder.options.cache.join("run"))
-            .map_err(|source| BuildError::Sandbox { at, source })?;
+            .map_err(|source| BuildError::Sandbox { at, source: Box::new(source) })?;
         let ids = builder.ids()?;
-        let made = Job {
+        let job = Job {
             folder: run.path().into(),
             root: None,
             sources: Vec::new(),
             work: Work::Cache { path: folder.clone().into(), uid, gid, mode, owners: !ids.is_single() },
             commit: None,
         };
-        work(at, &made, ids)?;
+        work(at, &job, ids)?;
         if let Some(other) = begins_with()? {
             builder.fill(at, &folder, &other)?;
             self.others.push(other);

@@ -130,14 +130,13 @@ impl Cache {
                 continue;
             }
             let record = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Record>(&text).ok());
-            let is_stale = match record.and_then(|record| record.layer) {
-                Some(id) => !self.folder().join("layers").join(id).join(LOCK).exists(),
-                None => {
-                    let used = entry.metadata().and_then(|meta| meta.modified()).ok();
-                    let age =
-                        used.and_then(|used| SystemTime::now().duration_since(used).ok()).unwrap_or_default();
-                    pruning.keep.is_none() && pruning.older_than.is_none_or(|limit| age >= limit)
-                }
+            let is_stale = if let Some(id) = record.and_then(|record| record.layer) {
+                !self.folder().join("layers").join(id).join(LOCK).exists()
+            } else {
+                let used = entry.metadata().and_then(|meta| meta.modified()).ok();
+                let age = used.and_then(|used| SystemTime::now().duration_since(used).ok());
+                let age = age.unwrap_or_default();
+                pruning.keep.is_none() && pruning.older_than.is_none_or(|limit| age >= limit)
             };
             let lock = path.with_extension("lock");
             let held = File::options().write(true).open(&lock).ok();

@@ -117,11 +117,11 @@ impl Source for Built {
     }
 
     fn blob(&self, entry: &Descriptor) -> Result<Box<dyn Read + Send + '_>, ImageError> {
-        self.open(&entry.digest().to_string())
+        self.open(entry.digest().as_ref())
     }
 
     fn file(&self, entry: &Descriptor) -> Option<std::path::PathBuf> {
-        match self.blobs.get(&entry.digest().to_string())? {
+        match self.blobs.get(entry.digest().as_ref())? {
             Place::Layer(layer) => Some(layer.blob()),
             _ => None,
         }
@@ -243,10 +243,11 @@ fn index(images: &[One], options: &Options) -> Result<Raw, BuildError> {
 
 fn raw(value: &Value) -> Result<Raw, BuildError> {
     debug_assert_ne!(value.get("mediaType"), Some(&json!(DOCKER_MANIFEST)));
-    Raw::new(bytes(value, "manifest")?, None).map_err(|source| BuildError::Write { source })
+    Raw::new(bytes(value, "manifest")?, None).map_err(|source| BuildError::Write { source: Box::new(source) })
 }
 
 fn bytes(value: &impl serde::Serialize, part: &str) -> Result<Vec<u8>, BuildError> {
-    canonical(value)
-        .map_err(|source| BuildError::Write { source: ImageError::Json { part: part.into(), source } })
+    canonical(value).map_err(|source| BuildError::Write {
+        source: Box::new(ImageError::Json { part: part.into(), source }),
+    })
 }

@@ -68,15 +68,11 @@ impl Args {
             Format::Text => {
                 let done = if dry_run { "would be removed" } else { "removed" };
                 let Removed { layers, mounts, size, in_use, kept, .. } = removed;
-                let mut line = format!("{layers} layers");
-                if mounts > 0 {
-                    line.push_str(&format!(" and {mounts} folders"));
-                }
-                line.push_str(&format!(" of {} {done}; {} stay", HumanBytes(size), HumanBytes(kept)));
-                if in_use > 0 {
-                    line.push_str(&format!(", {in_use} of them used by builds"));
-                }
-                writeln!(out, "{line}")
+                let folders = if mounts > 0 { format!(" and {mounts} folders") } else { String::new() };
+                let used =
+                    if in_use > 0 { format!(", {in_use} of them used by builds") } else { String::new() };
+                let (size, kept) = (HumanBytes(size), HumanBytes(kept));
+                writeln!(out, "{layers} layers{folders} of {size} {done}; {kept} stay{used}")
             }
         }
         .and_then(|()| out.flush())

@@ -119,6 +119,9 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
         ($($kind:ty),* $(,)?) => {
             $(if let Some(err) = err.downcast_ref::<$kind>() {
                 return err.hint().into_iter().collect();
+            }
+            if let Some(err) = err.downcast_ref::<Box<$kind>>() {
+                return err.hint().into_iter().collect();
             })*
         };
     }

@@ -7,6 +7,7 @@
 mod archives;
 mod binfmt;
 mod binfmt_exec;
+mod build;
 mod build_context;
 mod build_remote;
 mod build_steps;

@@ -65,8 +65,9 @@ impl<'scope> StepWork<'scope, '_, '_> {
         self.made(staged, handles, &key.to_string(), |work| {
             let place = work.builder.place()?;
             let held = roots.iter().map(|files| files.held(&place));
-            let held =
-                held.collect::<Result<Vec<_>, _>>().map_err(|source| BuildError::Sandbox { at, source })?;
+            let held = held
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|source| BuildError::Sandbox { at, source: Box::new(source) })?;
             let copying = Copying {
                 sources: list,
                 destination: copy.destination.clone(),
@@ -94,7 +95,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
         };
         let root = match (&copy.from, context) {
             (Some(from), None) => {
-                let (files, key) = builder.from_files(self.plan, self.node, at, from)?;
+                let (files, key) = builder.files_from(self.plan, self.node, at, from)?;
                 sources.roots.push(files);
                 Some(key)
             }
@@ -161,9 +162,9 @@ impl<'scope> StepWork<'scope, '_, '_> {
             let message = format!("`COPY` takes no address, as `{address}` is");
             return Err(BuildError::hinted(at, message, "`ADD` does"));
         }
-        let failed = |source| BuildError::Remote { at, source };
+        let failed = |source| BuildError::Remote { at, source: Box::new(source) };
         let run = Folder::new(&builder.options.cache.join("run"));
-        let run = run.map_err(|source| BuildError::Sandbox { at, source })?;
+        let run = run.map_err(|source| BuildError::Sandbox { at, source: Box::new(source) })?;
         let place = run.path().join("fetched");
         std::fs::create_dir(&place).map_err(|source| BuildError::Cache { path: place.clone(), source })?;
         let (checksum, progress) = (copy.checksum.as_deref(), builder.surroundings.progress());
@@ -210,9 +211,9 @@ impl<'scope> StepWork<'scope, '_, '_> {
         let _at_work = builder.crew.join();
         let (work, others, fetched) = prepare(self)?;
         let held = staged.files.held(&builder.place()?);
-        let held = held.map_err(|source| BuildError::Sandbox { at, source })?;
+        let held = held.map_err(|source| BuildError::Sandbox { at, source: Box::new(source) })?;
         let run = Folder::new(&builder.options.cache.join("run"));
-        let run = run.map_err(|source| BuildError::Sandbox { at, source })?;
+        let run = run.map_err(|source| BuildError::Sandbox { at, source: Box::new(source) })?;
         let layer = Shared::new(builder.cache.begin()?);
         let job = Job {
             folder: run.path().into(),
@@ -282,7 +283,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
 
 /// What a pattern takes from a context; archives of `ADD` are to be unpacked.
 fn taken(at: Position, context: &Context, pattern: &str, copy: &Copy) -> Result<Vec<Match>, BuildError> {
-    let failed = |source: ContextError| BuildError::Context { at, source };
+    let failed = |source: ContextError| BuildError::Context { at, source: Box::new(source) };
     let exclude = excluded(at, copy)?;
     let found = if copy.parents {
         context.take_with_parents(pattern, &exclude)
@@ -326,7 +327,7 @@ impl Builder<'_> {
         path: &str,
     ) -> Result<Digest, BuildError> {
         let matches = self.context_of(from).take(path, &Ignore::default());
-        let matches = matches.map_err(|source| BuildError::Context { at, source })?;
+        let matches = matches.map_err(|source| BuildError::Context { at, source: Box::new(source) })?;
         let digests: Vec<String> = matches.iter().map(|one| one.digest().to_string()).collect();
         Ok(Digest::of(digests.join("\n").as_bytes()))
     }
@@ -340,9 +341,9 @@ impl Builder<'_> {
         path: &str,
     ) -> Result<(Files, String), BuildError> {
         const PLACE: &str = "/context";
-        let sandbox = |source| BuildError::Sandbox { at, source };
+        let sandbox = |source| BuildError::Sandbox { at, source: Box::new(source) };
         let matches = self.context_of(from).take(path, &Ignore::default());
-        let matches = matches.map_err(|source| BuildError::Context { at, source })?;
+        let matches = matches.map_err(|source| BuildError::Context { at, source: Box::new(source) })?;
         let digests: Vec<String> = matches.iter().map(|one| one.digest().to_string()).collect();
         let first = self.first_key(platform, None);
         let key = Digest::of(format!("{first}\ncontext\n{}", digests.join("\n")).as_bytes());

@@ -34,11 +34,11 @@ impl<'scope> StepWork<'scope, '_, '_> {
         run: &Run,
     ) -> Result<Option<Arc<Layer>>, BuildError> {
         let (builder, at) = (self.builder, self.step.at);
-        let handlers = self.handlers(staged)?;
+        let emulation = self.handlers(staged)?;
         let network = self.network(run);
         let mounts = run.mounts.iter().map(|mount| {
             key_of(builder, at, mount, &|from| {
-                builder.from_files(self.plan, self.node, at, from).map(|(_, key)| key)
+                builder.files_from(self.plan, self.node, at, from).map(|(_, key)| key)
             })
         });
         let mounts = mounts.collect::<Result<Vec<_>, BuildError>>()?;
@@ -46,7 +46,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
         let key = json!({
             "run": run.args, "script": run.script, "env": run.env, "user": run.user, "cwd": run.cwd,
             "mounts": mounts, "network": format!("{:?}", network.mode), "hosts": hosts,
-            "emulators": self.emulators(&handlers)?,
+            "emulators": self.emulators(&emulation)?,
         });
         let key = Digest::of(format!("{}\n{key}", staged.key).as_bytes());
         staged.key = key;
@@ -57,7 +57,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
             };
         builder.surroundings.step(&self.label, self.text, false);
         let _at_work = builder.crew.join();
-        let sandbox = |source| BuildError::Sandbox { at, source };
+        let sandbox = |source| BuildError::Sandbox { at, source: Box::new(source) };
         let held = staged.files.held(&builder.place()?).map_err(sandbox)?;
         let mounted = Mounted::make(builder, at, run, &|from, path| {
             builder.other(self.plan, self.node, at, from, path)
@@ -87,7 +87,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
             hostname: HOSTNAME.into(),
             name: None,
             network,
-            handlers,
+            handlers: emulation,
             emulation: builder.options.emulation,
             init: false,
             terminal: Terminal::default(),
@@ -126,8 +126,11 @@ impl<'scope> StepWork<'scope, '_, '_> {
     /// The emulators of foreign programs.
     fn handlers(&self, staged: &Staged) -> Result<Handlers, BuildError> {
         let (options, platform) = (&self.builder.options, &staged.platform);
-        let failed =
-            |source| BuildError::Emulator { at: self.step.at, platform: platform.to_string(), source };
+        let failed = |source| BuildError::Emulator {
+            at: self.step.at,
+            platform: platform.to_string(),
+            source: Box::new(source),
+        };
         let config = json!({
             "os": platform.os, "architecture": platform.architecture, "rootfs": { "type": "layers", "diff_ids": [] },
             "config": { "Labels": staged.settings.clone().take("Labels") },
@@ -140,7 +143,9 @@ impl<'scope> StepWork<'scope, '_, '_> {
         let mut handlers = Handlers::of(&config, platform, &search, None).map_err(failed)?;
         if handlers.needed && *platform == self.plan.wanted.platform && self.plan.wanted.cpu.is_some() {
             let tuning = Tuning { cpu: self.plan.wanted.cpu.clone(), ..Tuning::default() };
-            handlers.tune(&tuning).map_err(|source| BuildError::Sandbox { at: self.step.at, source })?;
+            handlers
+                .tune(&tuning)
+                .map_err(|source| BuildError::Sandbox { at: self.step.at, source: Box::new(source) })?;
         }
         Ok(handlers)
     }
@@ -154,7 +159,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
                     let failed = |source| BuildError::Emulator {
                         at: self.step.at,
                         platform: handler.guest.clone(),
-                        source,
+                        source: Box::new(source),
                     };
                     emulator::sha256(&self.builder.options.cache, path.as_ref()).map_err(failed)?
                 }

@@ -152,10 +152,10 @@ impl std::convert::From<Refused> for Stop {
 /// Does the part of this process in a build, where `args` (the program's name first) say that it has one.
 #[must_use]
 pub fn enter(args: &[OsString]) -> Option<ExitCode> {
-    help(args, ROLE, |job: &Job| PathBuf::from(&job.folder), run)
+    help(args, ROLE, |job: &Job| PathBuf::from(&job.folder), |job, inside| run(&job, inside))
 }
 
-fn run(job: Job, inside: &mut Inside) -> Result<Answer, Failure> {
+fn run(job: &Job, inside: &mut Inside) -> Result<Answer, Failure> {
     let mut done = Done::default();
     let worked = match &job.root {
         Some(root) => {

@@ -76,17 +76,16 @@ impl GivenArgs {
 
     pub(super) fn agents(&self) -> anyhow::Result<BTreeMap<String, PathBuf>> {
         let one = |text: &String| {
-            let (name, socket) = match text.split_once('=') {
-                Some((name, socket)) => (name, PathBuf::from(socket)),
-                None => {
-                    let socket = std::env::var_os("SSH_AUTH_SOCK").ok_or_else(|| {
-                        Told::new(
-                            "`--ssh` without a socket, and `SSH_AUTH_SOCK` is not set",
-                            "start an agent with `eval $(ssh-agent)`, or give `--ssh NAME=SOCKET`",
-                        )
-                    })?;
-                    (text.as_str(), PathBuf::from(socket))
-                }
+            let (name, socket) = if let Some((name, socket)) = text.split_once('=') {
+                (name, PathBuf::from(socket))
+            } else {
+                let socket = std::env::var_os("SSH_AUTH_SOCK").ok_or_else(|| {
+                    Told::new(
+                        "`--ssh` without a socket, and `SSH_AUTH_SOCK` is not set",
+                        "start an agent with `eval $(ssh-agent)`, or give `--ssh NAME=SOCKET`",
+                    )
+                })?;
+                (text.as_str(), PathBuf::from(socket))
             };
             let socket = std::path::absolute(&socket)
                 .with_context(|| format!("the agent's socket `{}`", socket.display()))?;

@@ -201,7 +201,7 @@ impl Args {
         for name in &self.output {
             match destination(name) {
                 Some(_) => {}
-                None => self.unpack(&built, name, &signals)?,
+                None => unpack(&built, name, &signals)?,
             }
         }
         let digest = built.digest();
@@ -294,7 +294,7 @@ impl Args {
         access: &image::Access,
         printer: Printer,
     ) -> Result<(), BuildError> {
-        let failed = |source| BuildError::Write { source };
+        let failed = |source| BuildError::Write { source: Box::new(source) };
         let destination = access.destination(name).map_err(failed)?;
         let quiet = Printer::new(Verbosity::Quiet);
         let is_remote = matches!(name, ImageRef::Docker { .. });
@@ -303,28 +303,28 @@ impl Args {
         options.squash = self.squash.then_some(Squash::Whole);
         image::copy(built, destination.as_ref(), &options).map(drop).map_err(failed)
     }
+}
 
-    /// Puts the files of the image into a folder; those of several, each into one of its own.
-    fn unpack(&self, built: &Built, folder: &str, signals: &Signals) -> anyhow::Result<()> {
-        let folder = PathBuf::from(folder);
-        for one in built.images() {
-            let target = match built.images() {
-                [_] => folder.clone(),
-                _ => folder.join(one.platform.to_string().replace('/', "_")),
-            };
-            let doing = || format!("putting the image's files into `{}`", target.display());
-            std::fs::create_dir_all(&target).with_context(doing)?;
-            let mut unpacker = Unpacker::new(&target, Unpacked::default()).with_context(doing)?;
-            for (diff_id, reader) in built.layers(one) {
-                let reader = reader.with_context(doing)?;
-                unpacker
-                    .apply(reader, Some(&diff_id), &|| signals.interrupted().is_some())
-                    .with_context(doing)?;
-            }
-            unpacker.finish().with_context(doing)?;
+/// Puts the files of the image into a folder; those of several, each into one of its own.
+fn unpack(built: &Built, folder: &str, signals: &Signals) -> anyhow::Result<()> {
+    let folder = PathBuf::from(folder);
+    for one in built.images() {
+        let target = match built.images() {
+            [_] => folder.clone(),
+            _ => folder.join(one.platform.to_string().replace('/', "_")),
+        };
+        let doing = || format!("putting the image's files into `{}`", target.display());
+        std::fs::create_dir_all(&target).with_context(doing)?;
+        let mut unpacker = Unpacker::new(&target, Unpacked::default()).with_context(doing)?;
+        for (diff_id, reader) in built.layers(one) {
+            let reader = reader.with_context(doing)?;
+            unpacker
+                .apply(reader, Some(&diff_id), &|| signals.interrupted().is_some())
+                .with_context(doing)?;
         }
-        Ok(())
+        unpacker.finish().with_context(doing)?;
     }
+    Ok(())
 }
 
 /// The image that `--output` names; `None` where it names a folder.
