@@ -10,6 +10,9 @@ fn main() {
     list(&root.join("targets"), "toml", &out.join("targets.rs"), |name| {
         (name != "emulators.toml").then(|| (format!("{name:?}"), "include_str"))
     });
+    list(&root.join("rootfs"), "toml", &out.join("recipes.rs"), |name| {
+        Some((format!("{name:?}"), "include_str"))
+    });
     // The guest programs that `emulator verify` runs: `GUEST.elf`.
     list(&root.join("src/emulator/probes"), "elf", &out.join("probes.rs"), |name| {
         Some((format!("{:?}", name.strip_suffix(".elf")?), "include_bytes"))

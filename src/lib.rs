@@ -6,6 +6,7 @@
 //! | room | job |
 //! |---|---|
 //! | [`cli`] | one file a verb: its arguments, the call, its output |
+//! | [`rootfs`] | base roots from recipes: Debian, tar files |
 //! | [`bundle`] | programs and their emulator become an image |
 //! | [`check`] | whether images and programs run where they are meant to |
 //! | [`doctor`] | what this machine can do and lacks, and why one thing does not start |
@@ -36,6 +37,7 @@ mod gzip;
 pub mod image;
 pub mod layer;
 pub mod progress;
+pub mod rootfs;
 pub mod sandbox;
 pub mod stub;
 pub mod target;

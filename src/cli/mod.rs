@@ -20,6 +20,7 @@ mod matrix;
 mod printer;
 mod registry;
 mod report;
+mod rootfs;
 mod routeros;
 mod run;
 mod table;
@@ -66,6 +67,7 @@ enum Command {
     Binfmt(binfmt::Args),
     Target(target::Args),
     Doctor(doctor::Args),
+    Rootfs(rootfs::Args),
     Routeros(routeros::Args),
 }
 
@@ -86,6 +88,7 @@ impl Command {
             Self::Matrix(args) => args.execute(printer),
             Self::Cache(args) => args.execute(printer),
             Self::Doctor(args) => args.execute(printer),
+            Self::Rootfs(args) => args.execute(printer),
             Self::Routeros(args) => args.execute(printer),
         }
     }
@@ -103,16 +106,23 @@ impl Command {
 /// The time that made things carry, in seconds since 1970: `SOURCE_DATE_EPOCH`, else 0, for nothing that is
 /// made depends on when it is made.
 fn epoch() -> Result<u64, report::Told> {
+    source_date().map(Option::unwrap_or_default)
+}
+
+/// `SOURCE_DATE_EPOCH`, where it is set, in seconds since 1970.
+fn source_date() -> Result<Option<u64>, report::Told> {
     match std::env::var("SOURCE_DATE_EPOCH") {
-        Err(std::env::VarError::NotPresent) => Ok(0),
-        Ok(text) if text.is_empty() => Ok(0),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Ok(text) if text.is_empty() => Ok(None),
         value => {
-            value.ok().and_then(|text| text.parse().ok()).filter(|time| *time < 1 << 33).ok_or_else(|| {
-                report::Told::new(
-                    "`SOURCE_DATE_EPOCH` is no number of seconds since 1970",
-                    "see https://reproducible-builds.org/specs/source-date-epoch/",
-                )
-            })
+            value.ok().and_then(|text| text.parse().ok()).filter(|time| *time < 1 << 33).map(Some).ok_or_else(
+                || {
+                    report::Told::new(
+                        "`SOURCE_DATE_EPOCH` is no number of seconds since 1970",
+                        "see https://reproducible-builds.org/specs/source-date-epoch/",
+                    )
+                },
+            )
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::elf::ElfError;
 use crate::emulator::EmulatorError;
 use crate::image::{ImageError, ReferenceError, RegistryError};
 use crate::layer::LayerError;
+use crate::rootfs::{RecipeError, RootfsError};
 use crate::sandbox::{ConfineError, ExecError, SandboxError, VolumeError};
 use crate::target::{PlatformError, TargetError};
 use crate::tree::TreeError;
@@ -41,10 +42,13 @@ pub(super) fn report(err: &anyhow::Error, failure: u8) -> ExitCode {
         if let Some(told) = cause.downcast_ref::<Told>() {
             status = told.status.unwrap_or(status);
         }
-        if let Some(err) = cause.downcast_ref::<SandboxError>()
-            && failure == exit::RUN_FAILURE
-        {
-            status = run_status(err);
+        let boxed = || cause.downcast_ref::<Box<SandboxError>>().map(AsRef::as_ref);
+        if let Some(err) = cause.downcast_ref::<SandboxError>().or_else(boxed) {
+            let found = run_status(err);
+            // What is `run`'s word for a failure of its own is not that of other verbs that use containers.
+            if failure == exit::RUN_FAILURE || matches!(err, SandboxError::Interrupted { .. }) {
+                status = found;
+            }
         }
         if let Some(BuildError::Interrupted { signal }) = cause.downcast_ref() {
             status = u8::try_from(128 + signal).unwrap_or(failure);
@@ -128,6 +132,8 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
     ask!(
         BinfmtError,
         BuildError,
+        RecipeError,
+        RootfsError,
         BundleError,
         RouterOsError,
         CheckError,

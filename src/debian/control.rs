@@ -68,7 +68,8 @@ impl<R: Read> Paragraphs<R> {
 
 /// The value of the field `name` in a paragraph, its continuation lines included, without the white space
 /// around it. Names are compared without regard to case.
-pub(super) fn field<'a>(paragraph: &'a str, name: &str) -> Option<&'a str> {
+#[must_use]
+pub fn field<'a>(paragraph: &'a str, name: &str) -> Option<&'a str> {
     let mut at = 0;
     for line in paragraph.split_inclusive('\n') {
         let start = at;

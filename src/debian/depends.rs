@@ -101,13 +101,24 @@ impl Graph {
 
 /// `name:any (>= 1.2) [amd64]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Relation<'a> {
-    name: &'a str,
-    version: Option<(&'a str, &'a str)>,
+pub struct Relation<'a> {
+    /// The package, or what packages provide.
+    pub name: &'a str,
+    /// The operator, such as `>=`, and the version.
+    pub version: Option<(&'a str, &'a str)>,
+}
+
+/// The alternatives of each clause of a field such as `Depends`, its lines joined.
+pub fn clauses(field: &str) -> impl Iterator<Item = (&str, Vec<Relation<'_>>)> {
+    field
+        .split(',')
+        .map(str::trim)
+        .filter(|clause| !clause.is_empty())
+        .map(|clause| (clause, clause.split('|').filter_map(Relation::parse).collect()))
 }
 
 impl<'a> Relation<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
         let text = text.trim();
         let end =
             text.find(|c: char| c.is_whitespace() || matches!(c, '(' | '[' | ':')).unwrap_or(text.len());
@@ -121,7 +132,9 @@ impl<'a> Relation<'a> {
         Some(Self { name, version })
     }
 
-    fn takes(&self, version: &str) -> bool {
+    /// Whether a package of this version satisfies it.
+    #[must_use]
+    pub fn takes(&self, version: &str) -> bool {
         let Some((operator, wanted)) = self.version else { return true };
         let order = compare(version, wanted);
         match operator {

@@ -165,6 +165,16 @@ pub enum DebianError {
         /// What it depends on, as it says.
         dependency: String,
     },
+    /// Two packages that are wanted do not go together.
+    #[error("`{package}` does not go with `{other}`: it declares `{relation}`")]
+    Conflict {
+        /// The package that says so.
+        package: String,
+        /// The other.
+        other: String,
+        /// What it conflicts with, or breaks.
+        relation: String,
+    },
     /// An index names a file outside the archive.
     #[error("the package `{package}` is said to be in `{file_name}`, which is no file beneath the mirror")]
     FileName {
@@ -340,6 +350,10 @@ impl DebianError {
             }
             Self::Signature { .. } => "do not trust this mirror; name another with `--mirror`".into(),
             Self::Expired { .. } => "the mirror is out of date, or this machine's clock is wrong; name another mirror with `--mirror`".into(),
+            Self::Conflict { .. } => "leave one of the two out of `--include`".into(),
+            Self::Unmet { .. } => {
+                "it may be in another suite or component: name those with `--suite` and `--component`".into()
+            }
             Self::NoIndex { has, .. } if !has.is_empty() => format!("it has {}", has.join(", ")),
             _ => return None,
         })

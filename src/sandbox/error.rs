@@ -79,6 +79,17 @@ pub enum SandboxError {
         /// What to do about it.
         hint: Option<String>,
     },
+    /// A tree could not be packed as a layer.
+    #[error("packing the files of `{}`", folder.display())]
+    Pack {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: Told,
+        /// What to do about it.
+        hint: Option<String>,
+    },
     /// A step of making the container failed.
     #[error("{step} `{subject}` for the container")]
     Inside {
@@ -264,7 +275,7 @@ impl SandboxError {
             Self::IdsRefused { .. } => {
                 "mend it, or `polyarch image prune`: an image is then unpacked anew, with root as its only user".into()
             }
-            Self::Unpack { hint, .. } => return hint.clone(),
+            Self::Unpack { hint, .. } | Self::Pack { hint, .. } => return hint.clone(),
             Self::Inside { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => user_namespace_hint(),
             Self::Handlers { .. } => "Linux 6.7 or newer has it; `--emulation trace` does without".into(),
             Self::HostFlags { .. } => "leave `--emulation host` out: the other ways, `private` and `trace`, can".into(),

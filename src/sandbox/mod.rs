@@ -61,7 +61,8 @@ pub use plan::{Emulator, Failure, Handler, Process};
 pub use process::Overrides;
 pub use root::{
     FILES, Helper, Inside, Layers, Plan as RootPlan, Pruned, Root, Snapshot, Snapshots, Told, WHOLE,
-    has_long_positions, help, platform_of, remove_files, skeleton, wants_short,
+    has_long_positions, help, pack_tree, platform_of, remove as remove_trees, remove_files, skeleton,
+    unpack_tree, wants_short,
 };
 pub use runner::Container;
 pub use signals::Signals;

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 /// The rooms, the highest first: each may import only those after it.
 const ROOMS: &[&str] = &[
     "cli",
+    "rootfs",
     "build",
     "containerfile",
     "bundle",
     "check",
-    "distro",
     "doctor",
     "sandbox",
     "image",

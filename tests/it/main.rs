@@ -41,6 +41,7 @@ mod merge;
 mod pins;
 mod readelf;
 mod registry;
+mod rootfs;
 mod rules;
 mod run;
 mod run_confine;

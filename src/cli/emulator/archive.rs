@@ -27,6 +27,11 @@ impl Archive {
         Ok(mirror)
     }
 
+    /// Whether the user named the mirror, which need not be Debian's own archive then.
+    pub(in crate::cli) fn is_given(&self) -> bool {
+        self.mirror.is_some()
+    }
+
     /// The keys.
     pub(in crate::cli) fn keyring(&self) -> Result<Keyring, Told> {
         match &self.keyring {

@@ -50,13 +50,23 @@ pub(super) struct EmulationArgs {
 
 /// The values of `--emulation`.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-pub(in super::super) enum Way {
+pub(in crate::cli) enum Way {
     /// By handlers in a binfmt_misc of the container's own, which Linux has from 6.7 on
     Private,
     /// By the host's handlers, which must have the flag `F`, and with the host's emulators
     Host,
     /// By tracing what is executed, on every Linux from 4.8 on
     Trace,
+}
+
+impl From<Way> for Emulation {
+    fn from(way: Way) -> Self {
+        match way {
+            Way::Private => Self::Private,
+            Way::Host => Self::Host,
+            Way::Trace => Self::Trace,
+        }
+    }
 }
 
 /// What the options mean for one image.
@@ -100,18 +110,8 @@ impl EmulationArgs {
         if let Some(model) = &cpu {
             check_model(&handlers, model, &search)?;
         }
-        let way = self.emulation.map(Emulation::from);
+        let way = self.emulation.map(Into::into);
         Ok(Emulated { way, handlers, target, cpu })
-    }
-}
-
-impl From<Way> for Emulation {
-    fn from(way: Way) -> Self {
-        match way {
-            Way::Private => Self::Private,
-            Way::Host => Self::Host,
-            Way::Trace => Self::Trace,
-        }
     }
 }
 

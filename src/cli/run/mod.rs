@@ -14,7 +14,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 pub(super) use confine::bytes as size_of;
-pub(super) use emulation::Way;
+pub(in crate::cli) use emulation::Way;
 pub(super) use environment::variable;
 pub(super) use limits::thousandths;
 pub(super) use network::host;

@@ -28,8 +28,8 @@ pub use platform::platform_of;
 pub use positions::{has_long_positions, skeleton, wants_short};
 pub(super) use remove::{OTHER, clear, remove_tree};
 pub use snapshot::{Layers, Pruned, Snapshot, Snapshots};
-pub use worker::Told;
-pub(super) use worker::{Unpacked, WORKER, remove, run as run_worker};
+pub use worker::{Told, pack_tree, remove, unpack_tree};
+pub(super) use worker::{Unpacked, WORKER, run as run_worker};
 
 /// What a container has as its root file system.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use super::super::plan::{Failure, Message, Step};
 use super::super::{Ids, SandboxError, Signals, lifeline, userns};
 use super::remove::remove_tree;
 use super::{helper, positions};
-use crate::layer::{Digest, LayerError, Limits, Owners, Skipped, Unpacker};
+use crate::layer::{Digest, FolderWriter, LayerError, Limits, Owners, Skipped, Unpacker};
 
 /// First argument of the process.
 pub(in super::super) const WORKER: &str = "\u{1}sandbox-files";
@@ -24,6 +24,8 @@ const PIECE: usize = 1 << 18;
 enum Job {
     /// Unpacks layers of these digests, the lowest first, to an empty folder; and makes their folders once more in another one.
     Unpack { folder: OsString, skeleton: Option<OsString>, layers: Vec<String>, owners_kept: bool },
+    /// Writes a tree to standard output as a layer whose files have no time later than `latest`.
+    Pack { folder: OsString, latest: u64 },
     /// Removes trees.
     Remove { paths: Vec<OsString> },
 }
@@ -79,7 +81,7 @@ pub(super) fn unpack<'a>(
         layers: digests.iter().map(ToString::to_string).collect(),
         owners_kept: !ids.is_single(),
     };
-    let feed = |to: &mut dyn Write| {
+    let feed = |to: &mut dyn Write, _: &mut dyn Read| {
         for at in 0..digests.len() {
             if !send(&mut *layer(at)?, to, at, signals)? {
                 break;
@@ -87,7 +89,65 @@ pub(super) fn unpack<'a>(
         }
         Ok(())
     };
-    match start(&job, ids, feed)? {
+    unpacked(start(&job, ids, feed)?)
+}
+
+/// Unpacks the layer that `stream` is, of which no digest is known, to the empty folder `folder`, with the owners that it says. The
+/// caller's program is started anew for that, so its `main` must call [`super::super::enter`] before all else.
+///
+/// # Errors
+/// [`SandboxError`]; part of the layer may be in the folder then. [`SandboxError::IdsRefused`] where the ids are not to be had.
+pub fn unpack_tree(
+    folder: &Path,
+    ids: &Ids,
+    stream: &mut dyn Read,
+    signals: &Signals,
+) -> Result<Skipped, SandboxError> {
+    let layers = vec![String::new()];
+    let job = Job::Unpack { folder: folder.into(), skeleton: None, layers, owners_kept: !ids.is_single() };
+    let feed = |to: &mut dyn Write, _: &mut dyn Read| send(stream, to, 0, signals).map(|_| ());
+    unpacked(start(&job, ids, feed)?)
+}
+
+/// Writes the tree at `folder`, whose files belong to `ids`, to `out` as a layer whose files belong to the ids inside and have no time
+/// later than `latest`, in seconds since 1970.
+///
+/// # Errors
+/// [`SandboxError`]; part of the layer may be written then.
+pub fn pack_tree(
+    folder: &Path,
+    ids: &Ids,
+    latest: u64,
+    out: &mut dyn Write,
+    signals: &Signals,
+) -> Result<(), SandboxError> {
+    let job = Job::Pack { folder: folder.into(), latest };
+    let take = |_: &mut dyn Write, from: &mut dyn Read| {
+        let failed = |source| SandboxError::Start { source };
+        let mut piece = vec![0; PIECE];
+        loop {
+            if let Some(signal) = signals.interrupted() {
+                return Err(SandboxError::Interrupted { signal });
+            }
+            match from.read(&mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(count) => out.write_all(&piece[..count]).map_err(failed)?,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return Err(failed(err)),
+            }
+        }
+    };
+    match start(&job, ids, take)? {
+        Some(Unpacked::Whole { .. }) => Ok(()),
+        Some(Unpacked::Failed { reasons, hint, .. }) => {
+            Err(SandboxError::Pack { folder: folder.into(), source: Told::new(reasons), hint })
+        }
+        None => Err(SandboxError::Start { source: io::ErrorKind::UnexpectedEof.into() }),
+    }
+}
+
+fn unpacked(told: Option<Unpacked>) -> Result<Skipped, SandboxError> {
+    match told {
         Some(Unpacked::Whole { devices, attributes, owners }) => Ok(Skipped { devices, attributes, owners }),
         Some(Unpacked::Failed { layer, reasons, hint }) => {
             Err(SandboxError::Unpack { layer: layer + 1, source: Told::new(reasons), hint })
@@ -96,24 +156,35 @@ pub(super) fn unpack<'a>(
     }
 }
 
-/// Removes trees that belong to `ids`.
-pub(in super::super) fn remove(paths: &[PathBuf], ids: &Ids) -> Result<(), SandboxError> {
-    let job = Job::Remove { paths: paths.iter().map(|path| path.clone().into_os_string()).collect() };
-    start(&job, ids, |_| Ok(())).map(|_| ())
+/// Removes a tree or a file; one that is not there is no error.
+fn remove_path(path: &Path) -> io::Result<()> {
+    match path.symlink_metadata() {
+        Ok(found) if !found.is_dir() => std::fs::remove_file(path),
+        _ => remove_tree(path),
+    }
 }
 
-/// Starts this program anew for `job`, with `feed` writing to its standard input, and waits for it.
+/// Removes trees and files that belong to `ids`.
+///
+/// # Errors
+/// [`SandboxError`] where one cannot be removed; one that is not there is no error.
+pub fn remove(paths: &[PathBuf], ids: &Ids) -> Result<(), SandboxError> {
+    let job = Job::Remove { paths: paths.iter().map(|path| path.clone().into_os_string()).collect() };
+    start(&job, ids, |_, _| Ok(())).map(|_| ())
+}
+
+/// Starts this program anew for `job`, with `feed` writing to its standard input and reading its output, and waits for it.
 fn start(
     job: &Job,
     ids: &Ids,
-    feed: impl FnOnce(&mut dyn Write) -> Result<(), SandboxError>,
+    feed: impl FnOnce(&mut dyn Write, &mut dyn Read) -> Result<(), SandboxError>,
 ) -> Result<Option<Unpacked>, SandboxError> {
     let mut unpacked = None;
     helper::run(
         WORKER,
         job,
         ids,
-        |mut input, _| feed(&mut input),
+        |mut input, mut output| feed(&mut input, &mut output),
         |message| {
             if let Message::Unpacked(what) = message {
                 unpacked = Some(what);
@@ -157,7 +228,7 @@ pub(in super::super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     match job {
         Job::Remove { paths } => {
             for path in &paths {
-                remove_tree(path.as_ref()).map_err(Step::Remove.io(path))?;
+                remove_path(path.as_ref()).map_err(Step::Remove.io(path))?;
             }
         }
         Job::Unpack { folder, skeleton, layers, owners_kept } => {
@@ -173,6 +244,14 @@ pub(in super::super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
                     .map_err(Step::Prepare.io(skeleton))?;
             }
             handoff.tell(&Message::Unpacked(unpacked));
+        }
+        Job::Pack { folder, latest } => {
+            let written = FolderWriter::new(latest).write(folder.as_ref(), &mut io::stdout().lock());
+            let told = match written {
+                Ok(_) => Unpacked::Whole { devices: 0, attributes: 0, owners: 0 },
+                Err(err) => Unpacked::Failed { layer: 0, reasons: reasons(&err), hint: err.hint() },
+            };
+            handoff.tell(&Message::Unpacked(told));
         }
     }
     Ok(0)

@@ -1,0 +1,340 @@
+//! `rootfs`: recipes, and roots made from small archives of our own. Debian's own is made by `scripts/test` and `scripts/test-roots`.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::archive::Archive;
+use crate::support::http::{Fault, Server};
+use crate::support::oci::sha256;
+use crate::support::probe::names;
+use crate::support::{Cx, Ran, ran};
+
+/// Debian's name of this machine, and its target.
+const HERE: (&str, &str) =
+    if cfg!(target_arch = "aarch64") { ("arm64", "linux/arm64") } else { ("amd64", "linux/amd64") };
+
+/// Stands in for dpkg: what is unpacked becomes installed, with the files that it asks about in their places.
+const DPKG: &str = r#"#!/bin/sh
+set -e
+cd /var/lib/dpkg
+echo "dpkg $*" >>/var/log/dpkg.log
+test "$1" = --force-depends && exit
+for list in info/*.list; do
+    while read -r path; do
+        if test -e "$path.dpkg-new"; then /bin/busybox mv "$path.dpkg-new" "$path"; fi
+    done <"$list"
+done
+for script in info/*.postinst; do
+    if test -e "$script"; then "$script" configure; fi
+done
+/bin/busybox sed -i 's/ok unpacked/ok installed/' status
+"#;
+
+/// And for what lists states.
+const QUERY: &str = r#"#!/bin/sh
+while read -r key value; do
+    case $key in
+        Package:) name=$value ;;
+        Status:) echo "${value##* } $name" ;;
+    esac
+done </var/lib/dpkg/status
+"#;
+
+/// A file of a package: path, content and mode.
+type File<'a> = (&'a str, &'a [u8], u32);
+
+/// A small system: busybox with the libraries that it needs, and stand-ins for dpkg.
+fn system<'a>(cx: &'a Cx, extra: &[(&str, &str, &[File<'_>])]) -> Archive<'a> {
+    let mut archive = Archive::new(cx, "archive");
+    let busybox = fs::read("/bin/busybox").expect("scripts/packages has busybox");
+    let list = ran(cx.command("ldd").arg("/bin/busybox")).success();
+    let libraries: Vec<String> = list
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'))
+        .map(|path| fs::canonicalize(path).map(|_| path.to_owned()).unwrap())
+        .collect();
+    let contents: Vec<(String, Vec<u8>)> = libraries
+        .iter()
+        .map(|path| (path.trim_start_matches('/').to_owned(), fs::read(path).unwrap()))
+        .collect();
+    let mut files: Vec<File<'_>> = vec![
+        ("bin/busybox", &busybox, 0o755),
+        ("bin/sh", &busybox, 0o755),
+        ("bin/rm", &busybox, 0o755),
+        ("usr/bin/dpkg", DPKG.as_bytes(), 0o755),
+        ("usr/bin/dpkg-query", QUERY.as_bytes(), 0o755),
+        ("etc/base.conf", b"set\n", 0o640),
+        ("DEBIAN/conffiles", b"/etc/base.conf\n", 0o644),
+        ("DEBIAN/preinst", b"#!/bin/sh\necho \"$1 $DPKG_MAINTSCRIPT_PACKAGE\" >/var/log/preinst\n", 0o755),
+        ("var/log/keep", b"", 0o644),
+    ];
+    files.extend(contents.iter().map(|(path, content)| (path.as_str(), content.as_slice(), 0o755)));
+    archive.package("base", "1:1.0-1", HERE.0, "Essential: yes\nPriority: required\n", &files);
+    for (name, fields, files) in extra {
+        archive.package(name, "2.0-1", "all", fields, files);
+    }
+    archive.publish("small", HERE.0);
+    fs::copy(archive.keyring(), cx.path("keys.gpg")).unwrap();
+    archive
+}
+
+/// A recipe for such systems.
+const RECIPE: &str = r#"
+name = "small"
+description = "a test's"
+kind = "debian"
+[debian]
+suites = ["small"]
+variant = "all"
+clean = ["/var/log/dpkg.log"]
+[debian.variants.all]
+[config]
+cmd = ["/bin/sh"]
+"#;
+
+/// Runs `rootfs build` with the test's recipe, as an ordinary user who has ids.
+fn build(cx: &Cx, mirror: &str, args: &[&str]) -> Ran {
+    if !cx.path("small.toml").exists() {
+        cx.file("small.toml", RECIPE);
+    }
+    let mut command = cx.granted("");
+    command.env_remove("SOURCE_DATE_EPOCH");
+    command.args(["-v", "rootfs", "build", "./small.toml", "--keyring", "keys.gpg"]);
+    ran(command.args(["--mirror", mirror, "--target", HERE.1]).args(args))
+}
+
+/// What is left in the cache that a user would take for a root, and in the store.
+fn left(cx: &Cx) -> Vec<String> {
+    let mut left = names(&cx.path("home/.cache/polyarch/rootfs"));
+    left.extend(names(&cx.path("home/.cache/polyarch/run")).into_iter().filter(|name| name != "lock"));
+    left.extend(names(&cx.path("home/.local/share/polyarch/store")));
+    left
+}
+
+#[test]
+fn every_released_machine_of_debian_is_listed_with_its_suite() {
+    let cx = Cx::new();
+    let list: Value =
+        serde_json::from_str(&cx.run(["rootfs", "list", "--format", "json"]).success()).unwrap();
+    let debian = list.as_array().unwrap().iter().find(|recipe| recipe["name"] == "debian").unwrap();
+    assert_eq!(debian["kind"], "debian");
+    let suite = |name: &str| {
+        let targets = debian["targets"].as_array().unwrap();
+        targets.iter().find(|target| target["target"] == name).map(|target| target["suite"].as_str().unwrap())
+    };
+    for (target, expected) in [
+        ("linux/amd64", "trixie"),
+        ("linux/386", "trixie"),
+        ("linux/arm64", "trixie"),
+        ("linux/arm/v7", "trixie"),
+        ("linux/arm/v5", "trixie"),
+        ("linux/mipsle", "bookworm"),
+        ("linux/mips64le", "bookworm"),
+        ("linux/ppc64le", "trixie"),
+        ("linux/s390x", "trixie"),
+        ("linux/riscv64", "trixie"),
+        ("linux/loong64", "forky"),
+    ] {
+        assert_eq!(suite(target), Some(expected), "{target}");
+    }
+    assert_eq!(suite("linux/mips"), None);
+    let text = cx.run(["rootfs", "list"]).success();
+    assert!(text.contains("debian  Debian from its archive") && text.contains("linux/arm64"), "{text}");
+}
+
+#[test]
+fn a_wrong_recipe_is_told_with_the_place() {
+    let cx = Cx::new();
+    cx.file("wrong.toml", RECIPE.replace("suites", "suits"));
+    let err = cx.run(["rootfs", "build", "./wrong.toml", "-o", "x"]).failure(2);
+    assert!(err.contains("`./wrong.toml` is not right") && err.contains("line 6"), "{err}");
+    assert!(err.contains("docs/rootfs.md"), "{err}");
+    let err = cx.run(["rootfs", "build", "debain", "-o", "x"]).failure(2);
+    assert!(err.contains("no recipe is called `debain`") && err.contains("did you mean `debian`?"), "{err}");
+    let err = cx.run(["rootfs", "build", "debian", "--target", "linux/mips", "-o", "x"]).failure(2);
+    assert!(err.contains("makes nothing for `linux/mips`") && err.contains("--suite"), "{err}");
+    let err = cx.run(["rootfs", "build", "debian", "--variant", "huge", "-o", "x"]).failure(2);
+    assert!(err.contains("no variant `huge`") && err.contains("build, essential, minbase"), "{err}");
+    let err = cx.run(["rootfs", "build", "debian", "--include", "gcc make", "-o", "x"]).failure(2);
+    assert!(err.contains("`gcc make` is no name of a package"), "{err}");
+}
+
+#[test]
+fn packages_become_an_image_and_a_folder() {
+    let cx = Cx::new();
+    let tool: &[File<'_>] = &[
+        ("sbin/tool", b"#!/bin/sh\necho tool runs\n", 0o4755),
+        ("lib/tool/data", b"data", 0o644),
+        ("DEBIAN/postinst", b"#!/bin/sh\ncat=/bin/busybox\n$cat cat /etc/base.conf >/etc/made\n", 0o755),
+    ];
+    let archive = system(&cx, &[("tool", "Depends: base, data\n", tool), ("data", "", &[])]);
+    let mirror = archive.folder().to_str().unwrap();
+    let out = build(&cx, mirror, &["--include", "tool", "-o", "oci:images:small", "--lock", "small.lock"])
+        .success();
+    let run =
+        |args: &[&str]| ran(cx.granted("").args(["-q", "run", "oci:images:small"]).args(args)).success();
+    assert_eq!(run(&["/usr/sbin/tool"]), "tool runs\n");
+    assert_eq!(
+        run(&["/bin/busybox", "cat", "/etc/base.conf", "/etc/made", "/var/log/preinst"]),
+        "set\nset\ninstall base\n"
+    );
+    // Links to folders of /usr, rights, and nothing of the making.
+    let script = "cd /; b=/bin/busybox; for l in bin lib sbin; do $b readlink $l; done; $b stat -c '%a %u:%g' usr/sbin/tool etc/base.conf; \
+                  $b ls -A var/log; $b ls -d .polyarch usr/sbin/policy-rc.d etc/*.dpkg-new 2>&1 | $b grep -c 'No such'; \
+                  $b grep -c newconffile var/lib/dpkg/status; $b sort var/lib/dpkg/info/tool.list | $b tail -n 3";
+    assert_eq!(
+        run(&["/bin/sh", "-c", script]),
+        "usr/bin\nusr/lib\nusr/sbin\n4755 0:0\n640 0:0\nkeep\npreinst\n3\n1\n/lib/tool/data\n/sbin\n/sbin/tool\n"
+    );
+    let facts: Value = serde_json::from_str(
+        &ran(cx.polyarch().args(["image", "inspect", "oci:images:small", "--format", "json"])).success(),
+    )
+    .unwrap();
+    let labels = &facts["images"][0]["config"]["config"]["Labels"];
+    assert_eq!(labels["io.polyarch.rootfs.packages"], "3", "{facts}");
+    assert_eq!(labels["io.polyarch.rootfs.include"], "tool");
+    assert_eq!(labels["io.polyarch.rootfs.date"], "20260711T101637Z");
+
+    // Once more, made anew, it is the same; and so from the lock alone.
+    let again = build(&cx, mirror, &["--include", "tool", "-o", "oci:images:small", "--no-cache"]).success();
+    assert_eq!(out, again);
+    let kept = build(&cx, mirror, &["--include", "tool", "-o", "oci:images:small"]);
+    assert!(kept.stderr.contains("it was made before"), "{}", kept.stderr);
+    assert_eq!(out, kept.success());
+    fs::remove_dir_all(archive.path("dists")).unwrap();
+    let locked =
+        build(&cx, mirror, &["--lock", "small.lock", "-o", "oci:images:small", "--no-cache"]).success();
+    assert_eq!(out, locked);
+    let err =
+        build(&cx, mirror, &["--lock", "small.lock", "--include", "data", "-o", "oci:images:x"]).failure(2);
+    assert!(err.contains("is for the include `tool`, and `data` was asked for"), "{err}");
+
+    let script = "test $(stat -c %u root/etc/base.conf) = 65534 && cat root/usr/lib/tool/data";
+    build(&cx, mirror, &["--lock", "small.lock", "-o", "./root"]).success();
+    assert_eq!(ran(cx.command("sh").args(["-c", script])).success(), "data");
+    let err = build(&cx, mirror, &["--lock", "small.lock", "-o", "./root"]).failure(2);
+    assert!(err.contains("`./root` is not empty"), "{err}");
+    assert_eq!(names(&cx.path("home/.cache/polyarch/run")), ["lock"]);
+}
+
+#[test]
+fn what_fails_leaves_nothing_and_says_why() {
+    let cx = Cx::new();
+    // What cannot be packed.
+    let noise: Vec<u8> = (0..2000_u32).flat_map(|at| sha256(&at.to_be_bytes()).into_bytes()).collect();
+    let huge: &[File<'_>] = &[("usr/share/huge", &noise, 0o644)];
+    let same: &[File<'_>] = &[("bin/rm", b"another", 0o755)];
+    let broken: &[File<'_>] = &[("DEBIAN/postinst", b"#!/bin/sh\necho it went wrong\nexit 9\n", 0o755)];
+    let archive = system(
+        &cx,
+        &[
+            ("huge", "", huge),
+            ("needy", "Depends: nowhere (>= 2)\n", &[]),
+            ("hostile", "Conflicts: huge\n", &[]),
+            ("same", "", same),
+            ("heir", "Replaces: base\n", same),
+            ("broken", "", broken),
+        ],
+    );
+    let server = Server::new(archive.folder());
+    let mirror = server.url("");
+    let expect = |args: &[&str], words: &[&str]| {
+        let args = [args, &["-o", "small"]].concat();
+        let err = build(&cx, &mirror, &args).failure(2);
+        for word in words {
+            assert!(err.contains(word), "{args:?}: no `{word}` in {err}");
+        }
+        assert_eq!(left(&cx), [""; 0], "{args:?}: {err}");
+    };
+    expect(&["--include", "none"], &["choosing the packages", "no package `none`"]);
+    expect(&["--include", "needy"], &["`needy` depends on `nowhere (>= 2)`"]);
+    expect(&["--include", "huge,hostile"], &["`hostile` does not go with `huge`"]);
+    expect(&["--include", "same"], &["`same` and `base` both hold `usr/bin/rm`"]);
+    expect(&["--include", "broken"], &["configuring the packages failed", "it went wrong"]);
+    expect(&["--suite", "other"], &["has no suite `other`"]);
+    expect(&["--component", "main,extra"], &["no packages of `extra`"]);
+
+    let deb = "pool/main/huge_2.0-1_all.deb";
+    let whole = fs::read(archive.path(deb)).unwrap();
+    // A package that breaks off is gone on with, and one that does not come at all is an error.
+    server.fail(deb, [Fault::Truncate(whole.len() / 2), Fault::Refuse]);
+    build(&cx, &mirror, &["--include", "huge", "-o", "oci:images:huge"]).success();
+    let cache = cx.path("home/.cache/polyarch");
+    let forget = || {
+        for folder in ["rootfs", "debian/packages"] {
+            let _ = fs::remove_dir_all(cache.join(folder));
+        }
+    };
+    forget();
+    server.fail(deb, [Fault::Truncate(9), Fault::Truncate(1), Fault::Truncate(1), Fault::Truncate(1)]);
+    expect(&["--include", "huge"], &["fetching the package `huge`", "receiving"]);
+    // Another archive's packages are not looked for in Debian's.
+    forget();
+    server.fail(deb, [Fault::Status(404)]);
+    expect(&["--include", "huge"], &["fetching the package `huge`", "answered 404"]);
+    forget();
+    let mut other = whole.clone();
+    other[1000] ^= 1;
+    fs::write(archive.path(deb), &other).unwrap();
+    expect(&["--include", "huge"], &["fetching the package `huge`"]);
+    forget();
+    expect(&["--include", "huge"], &["expected SHA-256", "name another with `--mirror`"]);
+    fs::write(archive.path(deb), &whole).unwrap();
+
+    // The list: signed by another, changed, expired.
+    let path = archive.path("dists/small/InRelease");
+    let signed = fs::read_to_string(&path).unwrap();
+    fs::write(&path, signed.replace("Origin: packages", "Origin: packagez")).unwrap();
+    expect(&[], &["does not hold", "do not trust this mirror"]);
+    let other = Archive::new(&cx, "other");
+    fs::copy(other.keyring(), cx.path("keys.gpg")).unwrap();
+    fs::write(&path, &signed).unwrap();
+    expect(&[], &["keys that the keyring does not have", "--keyring"]);
+    fs::copy(archive.keyring(), cx.path("keys.gpg")).unwrap();
+    let release = archive.path("dists/small/Release");
+    let text = fs::read_to_string(&release).unwrap();
+    fs::write(&release, text.replace("SHA256:", "Valid-Until: Sat, 18 Jul 2026 10:16:37 UTC\nSHA256:"))
+        .unwrap();
+    archive.sign("small");
+    expect(&[], &["was valid until Sat, 18 Jul 2026", "out of date"]);
+    server.fail("dists/small/InRelease", [Fault::Status(500); 4]);
+    expect(&[], &["answered 500"]);
+}
+
+#[test]
+fn files_of_replaced_packages_are_their_heirs() {
+    let cx = Cx::new();
+    let heir: &[File<'_>] = &[("etc/base.conf.d/x", b"heir's", 0o644), ("var/log/keep", b"heir's", 0o600)];
+    let archive = system(&cx, &[("heir", "Replaces: base (<< 2:0)\n", heir)]);
+    let mirror = archive.folder().to_str().unwrap();
+    build(&cx, mirror, &["--include", "heir", "-o", "./root"]).success();
+    let root = cx.path("root");
+    assert_eq!(fs::read_to_string(root.join("var/log/keep")).unwrap(), "heir's");
+    let list = |name: &str| fs::read_to_string(root.join(format!("var/lib/dpkg/info/{name}.list"))).unwrap();
+    assert!(list("heir").contains("/var/log/keep\n"));
+    assert!(!list("base").contains("/var/log/keep\n"), "{}", list("base"));
+}
+
+#[test]
+fn one_id_is_not_enough_and_is_told_before_anything_is_fetched() {
+    let cx = Cx::new();
+    let archive = system(&cx, &[]);
+    cx.file("small.toml", RECIPE);
+    let mut command = cx.as_nobody(env!("CARGO_BIN_EXE_polyarch"));
+    command.args([
+        "rootfs",
+        "build",
+        "./small.toml",
+        "--suite",
+        "small",
+        "--keyring",
+        "keys.gpg",
+        "--mirror",
+    ]);
+    let err = ran(command.arg(archive.folder()).args(["-o", "x", "--target", HERE.1])).failure(2);
+    assert!(err.contains("only one can be had") && err.contains("polyarch doctor"), "{err}");
+    assert!(names(&cx.path("home/.cache/polyarch/debian/packages")).is_empty());
+    assert!(!Path::new(&cx.path("home/.local/share/polyarch/store")).exists());
+}
