@@ -15,7 +15,7 @@ use crate::sandbox::SandboxError;
 #[non_exhaustive]
 pub enum BuildError {
     /// The Containerfile cannot be understood, or asks for what is not there.
-    #[error("{0}")]
+    #[error(transparent)]
     File(#[from] ContainerfileError),
     /// Files that an instruction copies are not to be had.
     #[error("copying files of the context")]

@@ -17,7 +17,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     ("comments alone", "# nothing\n\n", "1:1", "no instructions"),
     ("no FROM", "RUN true\n", "1:1", "the first instruction must be `FROM`"),
     ("ARG alone", "ARG A\n", "1:1", "no `FROM`"),
-    ("FROM without an image", "FROM\n", "1:1", ""),
+    ("FROM without an image", "FROM\n", "1:5", "needs an argument"),
     ("an empty base", "ARG B\nFROM $B\n", "2:6", "is empty"),
     ("two words after AS", "FROM scratch AS a b\n", "1:", ""),
     (
@@ -56,7 +56,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     ("a pattern that is none", "FROM scratch\nCOPY [ /a\n", "2:1", "no pattern"),
     ("an exclusion that is none", "FROM scratch\nCOPY --exclude=[ file /a\n", "2:", "no pattern"),
     ("several into a file", "FROM scratch\nCOPY file ignored /a\n", "2:1", "is no folder"),
-    ("no destination", "FROM scratch\nCOPY file\n", "2:1", ""),
+    ("no destination", "FROM scratch\nCOPY file\n", "2:6", "needs a source and a destination"),
     ("a mode that is none", "FROM scratch\nCOPY --chmod=999 file /a\n", "2:1", "999"),
     ("an owner that is not there", "FROM scratch\nCOPY --chown=nobody-here file /a\n", "2:1", "nobody-here"),
     ("an address for COPY", "FROM scratch\nCOPY http://127.0.0.1:1/x /a\n", "2:1", "`ADD` does"),
