@@ -15,6 +15,7 @@ use crate::image::ImageConfiguration;
 use crate::sandbox::{
     Container, Emulator, Handlers, Mode, Network, Process, SandboxError, Terminal, Tuning, User,
 };
+use crate::target::{Guest, Platform};
 
 /// What the container calls itself: the same on every machine.
 const HOSTNAME: &str = "build";
@@ -89,6 +90,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
             network,
             handlers: emulation,
             emulation: builder.options.emulation,
+            debug: crate::sandbox::Debug::default(),
             init: false,
             terminal: Terminal::default(),
             output: Some(writer),
@@ -140,7 +142,8 @@ impl<'scope> StepWork<'scope, '_, '_> {
         let search: Vec<_> = emulator::SEARCH.iter().map(Into::into).collect();
         let search =
             EmulatorOptions { given: options.emulator.clone(), cache: &options.cache, search: &search };
-        let mut handlers = Handlers::of(&config, platform, &search, None).map_err(failed)?;
+        let find = |guest: &'static Guest| emulator::find(guest, &Platform::host(), &search);
+        let mut handlers = Handlers::of(&config, platform, &search, None, find).map_err(failed)?;
         if handlers.needed && *platform == self.plan.wanted.platform && self.plan.wanted.cpu.is_some() {
             let tuning = Tuning { cpu: self.plan.wanted.cpu.clone(), ..Tuning::default() };
             handlers

@@ -17,7 +17,7 @@ use super::report::Told;
 use crate::build::{self, BuildError, Built, Options, Wanted};
 use crate::image::{self, CopyOptions, ImageRef, Pull, Squash, Which};
 use crate::layer::{Limits as Unpacked, Unpacker};
-use crate::sandbox::{Confine, ConfineOptions, Emulation, Limits, Mode, Network, SandboxError, Signals};
+use crate::sandbox::{Confine, ConfineOptions, Limits, Mode, Network, SandboxError, Signals};
 use crate::target::{Catalogue, Platform};
 use show::Shower;
 
@@ -282,7 +282,7 @@ impl Args {
                 ..Limits::default()
             },
             emulator: self.emulator.clone(),
-            emulation: self.emulation.map(Emulation::from),
+            emulation: self.emulation.map(super::run::Way::emulation).transpose()?,
             cache,
         })
     }
