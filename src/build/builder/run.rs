@@ -13,9 +13,9 @@ use super::{BuildError, Builder, Digest, Folder, Found, Handle, Job, Layer, Stag
 use crate::emulator::{self, Options as EmulatorOptions};
 use crate::image::ImageConfiguration;
 use crate::sandbox::{
-    Container, Emulator, Handlers, Mode, Network, Process, SandboxError, Terminal, Tuning, User,
+    Container, Debug, Emulator, Handlers, Mode, Network, Process, SandboxError, Terminal, Tuning, User,
 };
-use crate::target::{Guest, Platform};
+use crate::target::Platform;
 
 /// What the container calls itself: the same on every machine.
 const HOSTNAME: &str = "build";
@@ -90,7 +90,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
             network,
             handlers: emulation,
             emulation: builder.options.emulation,
-            debug: crate::sandbox::Debug::default(),
+            debug: Debug::default(),
             init: false,
             terminal: Terminal::default(),
             output: Some(writer),
@@ -142,8 +142,10 @@ impl<'scope> StepWork<'scope, '_, '_> {
         let search: Vec<_> = emulator::SEARCH.iter().map(Into::into).collect();
         let search =
             EmulatorOptions { given: options.emulator.clone(), cache: &options.cache, search: &search };
-        let find = |guest: &'static Guest| emulator::find(guest, &Platform::host(), &search);
-        let mut handlers = Handlers::of(&config, platform, &search, None, find).map_err(failed)?;
+        let mut handlers = Handlers::of(&config, platform, &search, None, |guest| {
+            emulator::find(guest, &Platform::host(), &search)
+        })
+        .map_err(failed)?;
         if handlers.needed && *platform == self.plan.wanted.platform && self.plan.wanted.cpu.is_some() {
             let tuning = Tuning { cpu: self.plan.wanted.cpu.clone(), ..Tuning::default() };
             handlers
