@@ -14,6 +14,7 @@ mod build_remote;
 mod build_shared;
 mod build_steps;
 mod bundle;
+mod bundle_from;
 mod bundle_programs;
 mod bundle_routeros;
 mod bundle_whole;
