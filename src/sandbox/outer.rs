@@ -167,7 +167,7 @@ fn trace(child: &Child) -> Result<(), Failure> {
 /// Traces the container to its end and gives the status of its first process as a shell would.
 fn wait_traced(child: &Child, plan: &Plan, lifeline: &OwnedFd) -> io::Result<u8> {
     let pid = Pid::from_raw(child.id().cast_signed()).ok_or(Errno::SRCH)?;
-    let code = match trace::follow(pid, &plan.handlers, lifeline)? {
+    let code = match trace::follow(pid, &plan.handlers, &trace::Place::of_container(), lifeline)? {
         trace::End::Exited(code) => code,
         trace::End::Killed(signal) => 128 + signal,
     };

@@ -12,7 +12,11 @@ use rustix::mount::MountFlags;
 
 use super::plan::{Emulator, Failure, Handler, Step};
 use super::{debug, mounts, trace, volumes};
+use crate::binfmt::REGISTRY;
 use crate::stub::{HostPrograms, Launch};
+
+/// A folder that the kernel has kept, with nothing in it, since line disciplines moved.
+const EMPTY: &str = "/proc/tty/ldisc";
 
 /// Where the container has the run's folder that emulators write to.
 pub(super) const DEBUG: &str = "/dev/.polyarch/debug";
@@ -57,6 +61,20 @@ pub(super) fn from_host(
         }
     }
     Ok(())
+}
+
+/// Places the host's emulators for a command without a root of its own, which is traced; gives where. That is a file system over the
+/// folder of the registry, which there is none of, or over another folder that has nothing in it.
+pub(super) fn for_command(handlers: &[Handler]) -> Result<PathBuf, Failure> {
+    let folder = Path::new(if Path::new(REGISTRY).is_dir() { REGISTRY } else { EMPTY });
+    let (flags, options) = (MountFlags::NOSUID | MountFlags::NODEV, c"mode=755,size=1m,nr_inodes=16k");
+    rustix::mount::mount("tmpfs", folder, "tmpfs", flags, options).map_err(Step::Mount.on(folder))?;
+    for handler in handlers {
+        make(&folder.join(trace::names_folder(handler)))?;
+        let (Emulator::Host(path) | Emulator::Inside(path)) = &handler.emulator;
+        place(handler, Path::new(path), folder)?;
+    }
+    Ok(folder.into())
 }
 
 /// Places the container's own, which is seen at `root`, and the programs that execute them.

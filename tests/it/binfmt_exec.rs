@@ -279,3 +279,36 @@ fn outer_handlers_go_on_working_inside() {
     assert_eq!(handlers(), before);
     fs::write(registry.join("status"), "-1").unwrap();
 }
+
+/// A kernel without private registries is one here whose folder for them is out of sight.
+#[test]
+fn without_a_private_registry_the_command_is_traced() {
+    let cx = Cx::new();
+    hellos(&cx);
+    let run = |options: &[&str], script: &str| {
+        let hide = "mount -t tmpfs none /proc/sys/fs && exec \"$@\"";
+        let mut command = cx.as_nobody("unshare");
+        command.args(["-Urm", "sh", "-c", hide, "sh", env!("CARGO_BIN_EXE_polyarch")]);
+        ran(command.args(["binfmt", "exec"]).args(options).args(["--", "sh", "-c", script]))
+    };
+    let all = "./hello-mips; ./hello-ppc; ./hello-arm; ./hello-riscv64";
+    let expected = "hello from mips\nhello from ppc\nhello from armv7l\nhello from riscv64\n";
+    assert_eq!(run(&[], all).success(), expected);
+    assert_eq!(run(&["--target", "mips,ppc,arm,riscv64"], all).success(), expected);
+    // Without any rights, too; and what they start is traced as well.
+    let out = run(&["--keep-id"], "./hello-mips './hello-arm \"./hello-ppc; exit 7\"'; id -u");
+    assert_eq!(out.success(), "hello from mips\nhello from armv7l\nhello from ppc\n0\n");
+    assert_eq!(run(&[], "./hello-mips; exit 9").status, 9);
+    assert_eq!(run(&[], "./hello-mips; kill -TERM $$").status, 143);
+    // In another root, where there is a `/proc`.
+    let chroot = "mkdir -p root/proc && cp hello-mips root/ && mount --rbind /proc root/proc && chroot root /hello-mips";
+    assert_eq!(run(&[], chroot).success(), "hello from mips\n");
+    // The kernel's name of a process is the program's.
+    let out = run(&[], "cp hello-mips named; ./named 'cat /proc/$PPID/comm'");
+    assert_eq!(out.success(), "hello from mips\nnamed\n");
+    let err = run(&["--target", "mips"], "./hello-ppc").failure(126);
+    assert!(err.contains("hello-ppc"), "{err}");
+    // What is left running ends with the command.
+    run(&[], "(setsid sleep 98769 &)").success();
+    assert_eq!(marked("98769"), [] as [i32; 0]);
+}

@@ -30,8 +30,10 @@ pub enum ExecError {
         #[source]
         source: io::Error,
     },
-    /// The kernel has no binfmt_misc for user namespaces.
-    #[error("the kernel has no private binfmt_misc, so handlers cannot be had without touching the host's")]
+    /// The kernel has no binfmt_misc for user namespaces, and does not let the command be traced.
+    #[error(
+        "the kernel has no private binfmt_misc, and tracing is not permitted: the command cannot have handlers of its own"
+    )]
     NoPrivateRegistry {
         /// Why.
         #[source]

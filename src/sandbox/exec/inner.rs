@@ -10,12 +10,17 @@ use super::super::confine::User;
 use super::super::handoff::Handoff;
 use super::super::namespaces::unshare;
 use super::super::plan::{Failure, Process, Step};
-use super::super::{lifeline, program};
+use super::super::way::Way;
+use super::super::{lifeline, program, trace};
 use super::Plan;
 
 /// Becomes the command. Returns only where that fails.
 pub(in super::super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
     let plan: Plan = handoff.plan().map_err(Step::Handoff.io("the plan"))?;
+    let way = Way::hear(&handoff.lifeline).map_err(Step::Start.io("the command"))?;
+    if way == Way::Trace {
+        trace::install().map_err(Step::Trace.on("the command"))?;
+    }
     if let Some((uid, gid)) = plan.keep {
         become_user(uid, gid)?;
     }

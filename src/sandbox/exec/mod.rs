@@ -9,8 +9,8 @@
 //! would change the ids of processes and want a new `/proc`. What the command leaves running goes all the same: orphans of the
 //! command become children of the outer process (or, when that one is killed, of the supervisor), and end with it.
 //!
-//! This is the `private` way. Kernels without private instances give [`ExecError::NoPrivateRegistry`] before the command has
-//! begun; that is where another way (a tracer) can take over, from the same [`Exec`].
+//! This is the way `private`. Where the kernel has no private instances the outer process traces the command instead, as the way `trace`
+//! of containers; only where that is not permitted either there is [`ExecError::NoPrivateRegistry`].
 
 mod error;
 mod inner;

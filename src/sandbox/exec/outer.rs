@@ -15,13 +15,14 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountPropagationFlags;
-use rustix::process::{Pid, WaitOptions, WaitStatus};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use rustix::thread::UnshareFlags;
 
 use super::super::handoff::Handoff;
 use super::super::namespaces::unshare;
 use super::super::plan::{Emulator, Failure, Handler, Message, Step};
-use super::super::{signals, userns};
+use super::super::way::Way;
+use super::super::{lifeline, place, signals, trace, userns};
 use super::{INNER, Plan, Registration, orphans};
 use crate::binfmt::{self, Flags, PREFIX, REGISTRY, Rule};
 use crate::target::Magic;
@@ -41,24 +42,71 @@ pub(in super::super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     // What is mounted outside later shows inside; what is mounted inside stays there.
     rustix::mount::mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         .map_err(Step::Mount.on("private mounts"))?;
-    binfmt::mount_over(Path::new(REGISTRY)).map_err(Step::Handlers.on(REGISTRY))?;
-    for registration in &plan.registrations {
-        register(registration, handoff)?;
-    }
+    let traced = match binfmt::mount_over(Path::new(REGISTRY)) {
+        Ok(()) => {
+            for registration in &plan.registrations {
+                register(registration, handoff)?;
+            }
+            None
+        }
+        // What is registered outside goes on to serve, since nothing hides it.
+        Err(errno) => Some((own_handlers(&plan), Step::Handlers.on(REGISTRY)(errno))),
+    };
 
     // Children that end are told through it.
     let (ended, teller) = UnixStream::pair().map_err(start())?;
     ended.set_nonblocking(true).map_err(start())?;
     signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, teller).map_err(start())?;
-    let (theirs, ours) = io::pipe().map_err(start())?;
+    let (theirs, mut ours) = io::pipe().map_err(start())?;
+    let folder = traced.as_ref().map(|(handlers, _)| place::for_command(handlers)).transpose()?;
     let pid = spawn(handoff, theirs.into()).map_err(start())?;
+    let way = if traced.is_some() { Way::Trace } else { Way::Private };
+    if let Some((_, failure)) = &traced {
+        if trace::seize(pid).is_err() {
+            // It would wait for its way, and then have its own word to say.
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+            return Err(failure.clone());
+        }
+        let why = io::Error::from_raw_os_error(failure.errno);
+        let text = format!("foreign programs run by tracing (trace): no private binfmt_misc ({why})");
+        handoff.tell(&Message::Note { text });
+        // Its end is that of all that it traces.
+        lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the command"))?;
+    }
+    way.tell(&mut ours).map_err(start())?;
     handoff.tell(&Message::Started { pid: pid.as_raw_nonzero().get() });
     // From here on only the command's process speaks, and its start closes the pipe.
     handoff.messages = None;
-    let status = wait(pid, &ended, &handoff.lifeline);
+    let status = match (&traced, folder) {
+        (Some((handlers, _)), Some(folder)) => {
+            follow(pid, handlers, &folder, &handoff.lifeline).map_err(start())?
+        }
+        _ => wait(pid, &ended, &handoff.lifeline),
+    };
     drop(ours);
     orphans::end_all();
     Ok(status)
+}
+
+/// The handlers of ours.
+fn own_handlers(plan: &Plan) -> Vec<Handler> {
+    let own = plan.registrations.iter().filter_map(|registration| match registration {
+        Registration::Own(handler) => Some(handler.clone()),
+        Registration::Carried { .. } => None,
+    });
+    own.collect()
+}
+
+/// Traces the command to its end, and gives its status as a shell would.
+fn follow(command: Pid, handlers: &[Handler], folder: &Path, lifeline: &OwnedFd) -> io::Result<u8> {
+    // There are no process ids of the command's own.
+    let root = format!("/proc/{}/root", rustix::process::getpid().as_raw_nonzero());
+    let place = trace::Place { folder: folder.to_string_lossy().into_owned(), root };
+    let code = match trace::follow(command, handlers, &place, lifeline)? {
+        trace::End::Exited(code) => code,
+        trace::End::Killed(signal) => 128 + signal,
+    };
+    Ok(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
 fn register(registration: &Registration, handoff: &mut Handoff) -> Result<(), Failure> {

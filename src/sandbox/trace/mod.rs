@@ -38,6 +38,22 @@ use super::plan::Handler;
 /// Where the container has its emulators on this way: a folder of its own `/dev`.
 pub(super) const FOLDER: &str = "/dev/.polyarch";
 
+/// Where the emulators are, for those that are traced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The folder, in the root that the first of them has.
+    pub(super) folder: String,
+    /// The path of that root, for those that have another.
+    pub(super) root: String,
+}
+
+impl Place {
+    /// In a container: its first process has the container's root.
+    pub(super) fn of_container() -> Self {
+        Self { folder: FOLDER.into(), root: "/proc/1/root".into() }
+    }
+}
+
 /// The file of a handler's emulator in [`FOLDER`].
 pub(super) fn file_name(handler: &Handler) -> String {
     handler.guest.clone()

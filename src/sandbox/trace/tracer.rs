@@ -19,7 +19,7 @@ use super::registers::Registers;
 use super::stack::{self, Argument};
 use super::verdict::{self, Called, Verdict};
 use super::view::{Base, PATH_MOST, View};
-use super::{FOLDER, file_name, filter, names_folder, ptrace};
+use super::{Place, file_name, filter, names_folder, ptrace};
 use crate::sandbox::plan::Handler;
 use crate::sandbox::{debug, lifeline, procfs};
 
@@ -35,8 +35,6 @@ const NAMES_MOST: usize = 4096;
 const LIST_MOST: usize = 16 << 20;
 /// How much of a list is read at a time; most end within it.
 const LIST_STEP: usize = 4096;
-/// What leads out of a `chroot` to the container's own root.
-const THROUGH: &[u8] = b"/proc/1/root";
 /// Flags of `execveat`.
 const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
 const AT_EMPTY_PATH: u64 = 0x1000;
@@ -54,13 +52,19 @@ pub(in crate::sandbox) enum End {
 ///
 /// # Errors
 /// Those of the system, and `ESRCH` where the supervisor has died, whose end of `lifeline` is closed then.
-pub(in crate::sandbox) fn follow(first: Pid, handlers: &[Handler], lifeline: &OwnedFd) -> io::Result<End> {
+pub(in crate::sandbox) fn follow(
+    first: Pid,
+    handlers: &[Handler],
+    place: &Place,
+    lifeline: &OwnedFd,
+) -> io::Result<End> {
     let host = HOST.ok_or(Errno::OPNOTSUPP)?;
     let own = Own::read()?;
     let tracer = Tracer {
         host,
         first,
         handlers,
+        place,
         lifeline,
         own: &own,
         pending: HashMap::new(),
@@ -78,6 +82,7 @@ struct Tracer<'a> {
     /// The container's first process.
     first: Pid,
     handlers: &'a [Handler],
+    place: &'a Place,
     lifeline: &'a OwnedFd,
     own: &'a Own,
     /// The calls that were changed and are not over, by thread.
@@ -94,7 +99,7 @@ struct Tracer<'a> {
 #[derive(Debug)]
 struct Root {
     id: (u64, u64),
-    /// [`FOLDER`] in it.
+    /// The emulators' folder in it.
     folder: OwnedFd,
 }
 
@@ -242,8 +247,11 @@ impl Tracer<'_> {
                 let first = self.handlers.get(handler).map_or(&[][..], |handler| &handler.first_flags);
                 let mut first: Vec<Argument> =
                     first.iter().map(|flag| Argument::Text(flag.clone().into_bytes())).collect();
-                if path.starts_with(THROUGH) {
-                    arguments.iter_mut().chain(&mut first).for_each(lead_through);
+                if path.starts_with(self.place.root.as_bytes()) {
+                    arguments
+                        .iter_mut()
+                        .chain(&mut first)
+                        .for_each(|argument| lead_through(argument, self.place));
                 }
                 path.push(0);
                 let address =
@@ -278,7 +286,7 @@ impl Tracer<'_> {
         let Some(chosen) = self.handlers.get(handler) else { return Ok(None) };
         if self.root.is_none() {
             // The first to execute anything is the container's first process.
-            let folder = format!("/proc/{}/root{FOLDER}", pid.as_raw_nonzero());
+            let folder = format!("/proc/{}/root{}", pid.as_raw_nonzero(), self.place.folder);
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let folder = rustix::fs::open(folder, flags, Mode::empty())?;
             self.root = Some(Root { id: view.root_id()?, folder });
@@ -298,16 +306,17 @@ impl Tracer<'_> {
             }
             made
         };
-        let mut own = format!("{FOLDER}/{}", file_name(chosen)).into_bytes();
+        let folder = &self.place.folder;
+        let mut own = format!("{folder}/{}", file_name(chosen)).into_bytes();
         if has_link {
-            own = [format!("{FOLDER}/{}/", names_folder(chosen)).as_bytes(), &key.1].concat();
+            own = [format!("{folder}/{}/", names_folder(chosen)).as_bytes(), &key.1].concat();
         }
         if view.root_id()? == root.id {
             return Ok(Some(own));
         }
         // After a `chroot` the way to it goes through the first process's root, where there is a `/proc`.
         let file = rustix::fs::statat(&root.folder, file_name(chosen), rustix::fs::AtFlags::empty())?;
-        let through = [THROUGH, own.as_slice()].concat();
+        let through = [self.place.root.as_bytes(), own.as_slice()].concat();
         Ok((view.id(&through)? == (file.st_dev, file.st_ino)).then_some(through))
     }
 
@@ -348,7 +357,7 @@ impl Tracer<'_> {
         let own = format!("/proc/{}", pid.as_raw_nonzero());
         let id = |path: String| rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino));
         let Ok(exe) = id(format!("{own}/exe")) else { return false };
-        let file = |handler| format!("{own}/root{FOLDER}/{}", file_name(handler));
+        let file = |handler| format!("{own}/root{}/{}", self.place.folder, file_name(handler));
         self.handlers.iter().any(|handler| id(file(handler)) == Ok(exe))
     }
 
@@ -401,11 +410,11 @@ impl Tracer<'_> {
 }
 
 /// Makes a path of an emulator's own one that leads there after a `chroot`, too.
-fn lead_through(argument: &mut Argument) {
+fn lead_through(argument: &mut Argument, place: &Place) {
     if let Argument::Text(text) = argument
-        && text.starts_with(FOLDER.as_bytes())
+        && text.starts_with(place.folder.as_bytes())
     {
-        text.splice(0..0, THROUGH.iter().copied());
+        text.splice(0..0, place.root.bytes());
     }
 }
 
