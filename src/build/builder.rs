@@ -82,7 +82,7 @@ pub(super) fn build(
         options,
         surroundings,
         signals,
-        cache: Cache::open(&options.cache)?,
+        cache: Cache::open(&options.cache)?.with_shared(surroundings.cache_from()),
         snapshots: Snapshots::new(&options.cache),
         ids: OnceLock::new(),
         gate: Mutex::new(()),
@@ -129,6 +129,7 @@ pub(super) fn build(
         let at = failures.iter().position(|err| !matches!(err, BuildError::Needed)).unwrap_or_default();
         return Err(failures.swap_remove(at));
     }
+    builder.share();
     let last = |plan: Plan<'_>| plan.slots.into_iter().next_back().and_then(OnceLock::into_inner).flatten();
     plans.into_iter().map(|plan| last(plan).ok_or(BuildError::Needed)).collect()
 }
@@ -139,6 +140,22 @@ fn parse_platform(text: &str) -> Result<Platform, String> {
         return Ok(target.platform.clone());
     }
     text.parse().map(Platform::normalized).map_err(|err: crate::target::PlatformError| err.to_string())
+}
+
+impl Builder<'_> {
+    /// Brings the steps to where they are shared. That this cannot be done is no failure of the build.
+    fn share(&self) {
+        let progress = self.surroundings.progress();
+        for failure in self.cache.failures() {
+            progress.warn(&format!("steps were not taken from a cache: {failure}"));
+        }
+        for place in self.surroundings.cache_to() {
+            match self.cache.share(&place) {
+                Ok(count) => progress.note(&format!("{count} steps are new in the cache")),
+                Err(failure) => progress.warn(&format!("steps were not brought to a cache: {failure}")),
+            }
+        }
+    }
 }
 
 impl<'a> Builder<'a> {

@@ -4,17 +4,18 @@ use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::BuildError;
 use super::files::SKELETON;
+use super::shared::{Shared, told};
 use crate::layer::Digest;
 use crate::sandbox::{FILES, Signals, WHOLE};
 
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 const BLOB: &str = "blob";
 const RECORD: &str = "layer.json";
 /// How often a lock that another process holds is tried, since waiting for it would keep a signal waiting too.
@@ -24,6 +25,22 @@ const AGAIN: Duration = Duration::from_millis(10);
 #[derive(Debug, Clone)]
 pub struct Cache {
     folder: PathBuf,
+    /// Where steps are looked for that are not here.
+    from: Arc<[Shared]>,
+    /// The steps of this build.
+    used: Used,
+}
+
+/// Steps that a build has used, in their order.
+type Used = Arc<Mutex<Vec<(Digest, Made)>>>;
+
+/// Whose a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Everybody's: it is looked for, and brought, where steps are shared.
+    Everybodys,
+    /// This machine's alone.
+    Own,
 }
 
 /// What is known of a layer once it is whole.
@@ -136,6 +153,9 @@ pub enum Found {
 #[derive(Debug)]
 pub struct Entrance {
     path: PathBuf,
+    key: Digest,
+    /// Where it is noted that it was used, if it is shared.
+    used: Option<Used>,
     _lock: File,
 }
 
@@ -153,13 +173,50 @@ impl Cache {
         fs::set_permissions(&empty, Permissions::from_mode(0o755)).map_err(failed(&empty))?;
         // Files of containers, with rights of their own, are not for other users of the machine.
         fs::set_permissions(&folder, Permissions::from_mode(0o700)).map_err(failed(&folder))?;
-        Ok(Self { folder })
+        Ok(Self { folder, from: Arc::new([]), used: Used::default() })
+    }
+
+    /// The same, which takes steps from these places, too.
+    #[must_use]
+    pub fn with_shared(self, from: Vec<Shared>) -> Self {
+        Self { from: from.into(), ..self }
+    }
+
+    /// What places of shared steps were given up, and why.
+    #[must_use]
+    pub fn failures(&self) -> Vec<String> {
+        self.from.iter().filter_map(Shared::failure).collect()
+    }
+
+    /// Brings the steps of this build to `place`; tells how many were not there before.
+    ///
+    /// # Errors
+    /// What stood against it, in words.
+    pub fn share(&self, place: &Shared) -> Result<usize, String> {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut seen = std::collections::BTreeSet::new();
+        let mut count = 0;
+        for (key, made) in used.iter().filter(|(key, _)| seen.insert(*key)) {
+            let stored = place.store(key, made.layer.as_deref(), made.created);
+            count += usize::from(stored.map_err(|err| told(&err))?);
+        }
+        Ok(count)
+    }
+
+    fn used(&self, key: &Digest, made: &Made, whose: Whose) {
+        if whose == Whose::Everybodys {
+            self.used.lock().unwrap_or_else(PoisonError::into_inner).push((*key, made.clone()));
+        }
     }
 
     /// A folder without files, which `FROM scratch` begins with.
     #[must_use]
     pub fn empty(&self) -> PathBuf {
         self.folder.join("empty")
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Where folders of `RUN --mount=type=cache` are.
@@ -195,7 +252,7 @@ impl Cache {
     }
 
     /// Between its making and the locking of its file a layer looks like a stale one.
-    fn gate(&self) -> Result<File, BuildError> {
+    pub(super) fn gate(&self) -> Result<File, BuildError> {
         let path = self.folder.join(LOCK);
         let gate = File::options().create(true).truncate(false).write(true).open(&path);
         let gate = gate.map_err(failed(&path))?;
@@ -230,6 +287,8 @@ impl Cache {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(source)) => return Err(failed(&folder)(source)),
         }
+        // What was used last is removed last.
+        let _ = lock.set_modified(std::time::SystemTime::now());
         let Ok(text) = fs::read(folder.join(RECORD)) else { return Ok(None) };
         let Ok(info) = serde_json::from_slice::<Info>(&text) else { return Ok(None) };
         let is_whole = fs::metadata(folder.join(BLOB)).is_ok_and(|blob| blob.len() == info.size);
@@ -244,8 +303,15 @@ impl Cache {
     ///
     /// # Errors
     /// [`BuildError`].
-    pub fn enter(&self, key: &Digest, anew: bool, signals: &Signals) -> Result<Found, BuildError> {
+    pub fn enter(
+        &self,
+        key: &Digest,
+        anew: bool,
+        whose: Whose,
+        signals: &Signals,
+    ) -> Result<Found, BuildError> {
         if !anew && let Some(made) = self.find(key)? {
+            self.used(key, &made, whose);
             return Ok(Found::Hit(made));
         }
         let path = self.step_path(key, "lock");
@@ -263,9 +329,21 @@ impl Cache {
             std::thread::sleep(AGAIN);
         }
         if !anew && let Some(made) = self.find(key)? {
+            self.used(key, &made, whose);
             return Ok(Found::Hit(made));
         }
-        Ok(Found::Miss(Entrance { path: self.step_path(key, "json"), _lock: lock }))
+        let path = self.step_path(key, "json");
+        if !anew && whose == Whose::Everybodys {
+            for place in self.from.iter() {
+                let Some((record, layer)) = place.fetch(key, self)? else { continue };
+                replace(&path, &record)?;
+                let made = Made { layer: layer.map(Arc::new), created: record.created };
+                self.used(key, &made, whose);
+                return Ok(Found::Hit(made));
+            }
+        }
+        let used = (whose == Whose::Everybodys).then(|| Arc::clone(&self.used));
+        Ok(Found::Miss(Entrance { path, key: *key, used, _lock: lock }))
     }
 
     /// A new layer, of which nothing is there yet.
@@ -306,12 +384,23 @@ impl Layer {
 }
 
 impl Entrance {
+    /// The same for a step that is this machine's alone.
+    #[must_use]
+    pub fn unshared(self) -> Self {
+        Self { used: None, ..self }
+    }
+
     /// Writes down what the step made.
     ///
     /// # Errors
     /// [`BuildError::Cache`].
-    pub fn finish(self, record: &Record) -> Result<(), BuildError> {
-        replace(&self.path, record)
+    pub fn finish(self, made: Made) -> Result<(), BuildError> {
+        let layer = made.layer.as_ref().map(|layer| layer.id.clone());
+        replace(&self.path, &Record { layer, created: made.created })?;
+        if let Some(used) = &self.used {
+            used.lock().unwrap_or_else(PoisonError::into_inner).push((self.key, made));
+        }
+        Ok(())
     }
 }
 
@@ -324,7 +413,7 @@ fn replace(path: &Path, value: &impl Serialize) -> Result<(), BuildError> {
     file.persist(path).map(drop).map_err(|err| failed(path)(err.error))
 }
 
-fn failed(path: &Path) -> impl FnOnce(io::Error) -> BuildError + use<> {
+pub(super) fn failed(path: &Path) -> impl FnOnce(io::Error) -> BuildError + use<> {
     let path = path.to_owned();
     move |source| BuildError::Cache { path, source }
 }
@@ -344,15 +433,15 @@ mod tests {
         let cache = Cache::open(dir.path()).unwrap();
         let signals = Signals::catch().unwrap();
         let key = Digest::of(b"key");
-        let Found::Miss(entrance) = cache.enter(&key, false, &signals).unwrap() else { panic!() };
-        let layer = cache.begin().unwrap();
+        let Found::Miss(entrance) = cache.enter(&key, false, Whose::Own, &signals).unwrap() else { panic!() };
+        let layer = Arc::new(cache.begin().unwrap());
         cache.sweep(&|path| panic!("{}", path.display())).unwrap();
         fs::write(layer.blob(), "abc").unwrap();
         layer.finish(Some(info(3))).unwrap();
-        entrance.finish(&Record { layer: Some(layer.id.clone()), created: 7 }).unwrap();
-        let Found::Hit(made) = cache.enter(&key, false, &signals).unwrap() else { panic!() };
+        entrance.finish(Made { layer: Some(Arc::clone(&layer)), created: 7 }).unwrap();
+        let Found::Hit(made) = cache.enter(&key, false, Whose::Own, &signals).unwrap() else { panic!() };
         assert_eq!((made.created, &made.layer.as_ref().unwrap().id), (7, &layer.id));
-        let Found::Miss(_) = cache.enter(&key, true, &signals).unwrap() else { panic!() };
+        let Found::Miss(_) = cache.enter(&key, true, Whose::Own, &signals).unwrap() else { panic!() };
         fs::write(layer.blob(), "ab").unwrap();
         assert!(cache.find(&key).unwrap().is_none(), "a blob of another length is none");
     }

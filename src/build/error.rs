@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::context::ContextError;
+use super::context::{ContextError, RemoteError};
 use crate::containerfile::{ContainerfileError, Position};
 use crate::emulator::EmulatorError;
 use crate::image::ImageError;
@@ -15,7 +15,7 @@ use crate::sandbox::SandboxError;
 #[non_exhaustive]
 pub enum BuildError {
     /// The Containerfile cannot be understood, or asks for what is not there.
-    #[error("{0}")]
+    #[error(transparent)]
     File(#[from] ContainerfileError),
     /// Files that an instruction copies are not to be had.
     #[error("copying files of the context")]
@@ -25,6 +25,15 @@ pub enum BuildError {
         /// Why.
         #[source]
         source: Box<ContextError>,
+    },
+    /// What an instruction takes from an address is not to be had.
+    #[error("fetching what is added")]
+    Remote {
+        /// Where in the Containerfile.
+        at: Position,
+        /// Why.
+        #[source]
+        source: Box<RemoteError>,
     },
     /// An image that the build begins with, or copies from, is not to be had.
     #[error("the image `{name}` is not to be had")]
@@ -126,6 +135,7 @@ impl BuildError {
         match self {
             Self::File(err) => Some(err.at),
             Self::Context { at, .. }
+            | Self::Remote { at, .. }
             | Self::Image { at, .. }
             | Self::Emulator { at, .. }
             | Self::Sandbox { at, .. }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
-use super::cache::{Entrance, Info, Layer, Record};
+use super::cache::{Entrance, Info, Layer, Made};
 use super::crew::Crew;
 use super::files::{Answer, Done, Job, ROLE};
 use super::{BuildError, Cache};
@@ -104,9 +104,11 @@ impl<'a, K> Commit<'a, K> {
             Some(Err(source)) => return Err(BuildError::Layer { at, source: Box::new(source) }),
             _ => None,
         };
-        let id = info.is_some().then(|| self.layer.id.clone());
+        let layer = info.is_some().then(|| Arc::clone(&self.layer));
         self.layer.finish(info)?;
-        self.entrance.finish(&Record { layer: id, created: self.created })?;
+        // Files that belong to others than they should are no use to other machines.
+        let entrance = if done.owners_lost > 0 { self.entrance.unshared() } else { self.entrance };
+        entrance.finish(Made { layer, created: self.created })?;
         Ok(done)
     }
 }

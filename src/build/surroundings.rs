@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use super::Shared;
 use super::context::Context;
 use crate::image::{Image, ImageError};
 use crate::progress::Progress;
@@ -17,6 +18,21 @@ pub trait Surroundings: Sync + fmt::Debug {
     /// # Errors
     /// [`ImageError`] where it is not to be had.
     fn image(&self, name: &str, platform: &Platform) -> Result<Image, ImageError>;
+
+    /// How servers are reached that `ADD` takes files from.
+    fn remotes(&self) -> crate::image::registry::Options {
+        crate::image::registry::Options::default()
+    }
+
+    /// Where steps are looked for that the cache does not have.
+    fn cache_from(&self) -> Vec<Shared> {
+        Vec::new()
+    }
+
+    /// Where the steps of the build are brought, once it is done.
+    fn cache_to(&self) -> Vec<Shared> {
+        Vec::new()
+    }
 
     /// Hears of everything else.
     fn progress(&self) -> &dyn Progress;

@@ -5,6 +5,7 @@
 mod binfmt;
 mod build;
 mod bundle;
+mod cache;
 mod check;
 mod copy;
 mod dirs;
@@ -61,6 +62,7 @@ enum Command {
     Image(image::Args),
     Index(index::Args),
     Matrix(matrix::Args),
+    Cache(cache::Args),
     Emulator(emulator::Args),
     Binfmt(binfmt::Args),
     Target(target::Args),
@@ -84,6 +86,7 @@ impl Command {
             Self::Image(args) => args.execute(printer),
             Self::Index(args) => args.execute(printer),
             Self::Matrix(args) => args.execute(printer),
+            Self::Cache(args) => args.execute(printer),
             Self::Doctor(args) => args.execute(printer),
             Self::Rootfs(args) => args.execute(printer),
             Self::Routeros(args) => args.execute(printer),

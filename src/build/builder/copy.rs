@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::super::context::{Context, ContextError, is_archive};
-use super::super::{Copy, Kind, Match, NamedContext, Source};
+use super::super::context::{Context, ContextError, Remote, check_out, fetch, is_archive};
+use super::super::{Copy, Kind, Match, NamedContext, Source, Whose};
 use super::{
     Action, Arc as Shared, BuildError, Builder, Commit, Copying, Digest, Files, Folder, Found, From, Handle,
     Job, Layer, Layered, Position, Staged, StepWork, Work, wants_short,
@@ -20,6 +20,8 @@ struct Sources {
     list: Vec<From>,
     roots: Vec<Files>,
     keys: Vec<String>,
+    /// Where what was fetched is.
+    fetched: Vec<Folder>,
 }
 
 impl<'scope> StepWork<'scope, '_, '_> {
@@ -38,7 +40,8 @@ impl<'scope> StepWork<'scope, '_, '_> {
                 let is_kept = |builder: &Builder<'_>| builder.ids().map(|ids| !ids.is_single());
                 self.made(staged, handles, &key.to_string(), |work| {
                     let owners = is_kept(work.builder)?;
-                    Ok((Work::Folder { path: path.clone(), user: user.clone(), owners }, Vec::new()))
+                    let folder = Work::Folder { path: path.clone(), user: user.clone(), owners };
+                    Ok((folder, Vec::new(), Vec::new()))
                 })
             }
             Action::Copy(copy) => self.copy(staged, handles, copy),
@@ -58,7 +61,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
             "copy": sources.keys, "destination": copy.destination, "chown": copy.chown, "chmod": copy.chmod,
             "exclude": copy.exclude, "parents": copy.parents, "link": copy.link,
         });
-        let Sources { list, roots, .. } = sources;
+        let Sources { list, roots, fetched, .. } = sources;
         self.made(staged, handles, &key.to_string(), |work| {
             let place = work.builder.place()?;
             let held = roots.iter().map(|files| files.held(&place));
@@ -74,7 +77,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
                 parents: copy.parents,
                 owners: !place.ids.is_single(),
             };
-            Ok((Work::Copy(Box::new(copying)), held))
+            Ok((Work::Copy(Box::new(copying)), held, fetched))
         })
     }
 
@@ -109,7 +112,23 @@ impl<'scope> StepWork<'scope, '_, '_> {
                 "a folder's name ends with a slash",
             ));
         }
+        if copy.checksum.is_some() && several {
+            return Err(BuildError::at(at, "`--checksum` is of one file, and several are added"));
+        }
         for source in &copy.sources {
+            if let Source::Path(pattern) = source
+                && let Some(remote) = Remote::of(pattern)
+            {
+                self.fetched(&remote, pattern, copy, &mut sources)?;
+                continue;
+            }
+            if copy.checksum.is_some() {
+                return Err(BuildError::hinted(
+                    at,
+                    "`--checksum` is of a file that is fetched, and this one is not",
+                    "the content of a file of the context counts anyway",
+                ));
+            }
             match (source, context) {
                 (Source::File { name, content }, _) => {
                     sources.keys.push(format!("text {name} {}", Digest::of(content.as_bytes())));
@@ -130,6 +149,46 @@ impl<'scope> StepWork<'scope, '_, '_> {
         Ok(sources)
     }
 
+    /// Fetches what `ADD` takes from an address.
+    fn fetched(
+        &self,
+        remote: &Remote,
+        address: &str,
+        copy: &Copy,
+        sources: &mut Sources,
+    ) -> Result<(), BuildError> {
+        let (builder, at) = (self.builder, self.step.at);
+        if !copy.add {
+            let message = format!("`COPY` takes no address, as `{address}` is");
+            return Err(BuildError::hinted(at, message, "`ADD` does"));
+        }
+        let failed = |source| BuildError::Remote { at, source: Box::new(source) };
+        let run = Folder::new(&builder.options.cache.join("run"));
+        let run = run.map_err(|source| BuildError::Sandbox { at, source: Box::new(source) })?;
+        let place = run.path().join("fetched");
+        std::fs::create_dir(&place).map_err(|source| BuildError::Cache { path: place.clone(), source })?;
+        let (checksum, progress) = (copy.checksum.as_deref(), builder.surroundings.progress());
+        let matches = match remote {
+            Remote::File(url) => {
+                let mut one = fetch(url, checksum, &place, &builder.surroundings.remotes(), progress)
+                    .map_err(failed)?;
+                if copy.unpack == Some(true) {
+                    unpacked(&mut one);
+                }
+                vec![one]
+            }
+            Remote::Repository(repository) => {
+                let exclude = excluded(at, copy)?;
+                check_out(repository, checksum, copy.keep_git_dir, &exclude, &place, progress)
+                    .map_err(failed)?
+            }
+        };
+        sources.keys.extend(matches.iter().map(|one| one.digest().to_string()));
+        sources.list.push(From::Machine { matches });
+        sources.fetched.push(run);
+        Ok(())
+    }
+
     /// The layer of a step whose work is a helper's alone: from the cache, or made by what `prepare` gives, with other roots that it
     /// needs.
     fn made(
@@ -137,19 +196,20 @@ impl<'scope> StepWork<'scope, '_, '_> {
         staged: &mut Staged,
         handles: &mut Vec<Handle<'scope>>,
         key: &str,
-        prepare: impl FnOnce(&Self) -> Result<(Work, Vec<super::Held>), BuildError>,
+        prepare: impl FnOnce(&Self) -> Result<(Work, Vec<super::Held>, Vec<Folder>), BuildError>,
     ) -> Result<Option<Arc<Layer>>, BuildError> {
         let at = self.step.at;
         let key = Digest::of(format!("{}\n{key}", staged.key).as_bytes());
         let builder = self.builder;
         staged.key = key;
-        let entrance = match builder.cache.enter(&key, builder.options.no_cache, builder.signals)? {
-            Found::Hit(made) => return Ok(self.hit(staged, made)),
-            Found::Miss(entrance) => entrance,
-        };
+        let entrance =
+            match builder.cache.enter(&key, builder.options.no_cache, Whose::Everybodys, builder.signals)? {
+                Found::Hit(made) => return Ok(self.hit(staged, made)),
+                Found::Miss(entrance) => entrance,
+            };
         builder.surroundings.step(&self.label, self.text, false);
         let _at_work = builder.crew.join();
-        let (work, others) = prepare(self)?;
+        let (work, others, fetched) = prepare(self)?;
         let held = staged.files.held(&builder.place()?);
         let held = held.map_err(|source| BuildError::Sandbox { at, source: Box::new(source) })?;
         let run = Folder::new(&builder.options.cache.join("run"));
@@ -162,7 +222,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
             work,
             commit: Some(self.layered(&layer, &held, &staged.platform, Vec::new())),
         };
-        self.commit(staged, handles, job, layer, entrance, (run, held, others))
+        self.commit(staged, handles, job, layer, entrance, (run, held, others, fetched))
     }
 
     /// What is made of a step's writes.
@@ -224,8 +284,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
 /// What a pattern takes from a context; archives of `ADD` are to be unpacked.
 fn taken(at: Position, context: &Context, pattern: &str, copy: &Copy) -> Result<Vec<Match>, BuildError> {
     let failed = |source: ContextError| BuildError::Context { at, source: Box::new(source) };
-    let exclude = Ignore::of(copy.exclude.iter().map(String::as_str));
-    let exclude = exclude.map_err(|err| BuildError::at(at, err.to_string()))?;
+    let exclude = excluded(at, copy)?;
     let found = if copy.parents {
         context.take_with_parents(pattern, &exclude)
     } else {
@@ -233,13 +292,23 @@ fn taken(at: Position, context: &Context, pattern: &str, copy: &Copy) -> Result<
     };
     let mut matches = found.map_err(failed)?;
     if copy.add && copy.unpack != Some(false) {
-        for entry in matches.iter_mut().filter_map(|one| one.entries.first_mut()) {
-            if matches!(entry.kind, Kind::File { .. }) {
-                entry.unpack = File::open(&entry.file).is_ok_and(is_archive);
-            }
-        }
+        matches.iter_mut().for_each(unpacked);
     }
     Ok(matches)
+}
+
+fn excluded(at: Position, copy: &Copy) -> Result<Ignore, BuildError> {
+    let exclude = Ignore::of(copy.exclude.iter().map(String::as_str));
+    exclude.map_err(|err| BuildError::at(at, err.to_string()))
+}
+
+/// Says of a file that it is to be unpacked, if it is an archive.
+fn unpacked(one: &mut Match) {
+    if let Some(entry) = one.entries.first_mut()
+        && matches!(entry.kind, Kind::File { .. })
+    {
+        entry.unpack = File::open(&entry.file).is_ok_and(is_archive);
+    }
 }
 
 impl Builder<'_> {
@@ -279,7 +348,7 @@ impl Builder<'_> {
         let first = self.first_key(platform, None);
         let key = Digest::of(format!("{first}\ncontext\n{}", digests.join("\n")).as_bytes());
         let mut files = Files::none(platform);
-        let entrance = match self.cache.enter(&key, false, self.signals)? {
+        let entrance = match self.cache.enter(&key, false, Whose::Own, self.signals)? {
             Found::Hit(made) => {
                 files.layers.extend(made.layer);
                 return Ok((files, PLACE.into()));

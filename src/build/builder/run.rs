@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::super::Whose;
 use super::super::mounts::{Mounted, key_of};
 use super::super::staged::Held;
 use super::super::step::Run;
@@ -51,10 +52,11 @@ impl<'scope> StepWork<'scope, '_, '_> {
         });
         let key = Digest::of(format!("{}\n{key}", staged.key).as_bytes());
         staged.key = key;
-        let entrance = match builder.cache.enter(&key, builder.options.no_cache, builder.signals)? {
-            Found::Hit(made) => return Ok(self.hit(staged, made)),
-            Found::Miss(entrance) => entrance,
-        };
+        let entrance =
+            match builder.cache.enter(&key, builder.options.no_cache, Whose::Everybodys, builder.signals)? {
+                Found::Hit(made) => return Ok(self.hit(staged, made)),
+                Found::Miss(entrance) => entrance,
+            };
         builder.surroundings.step(&self.label, self.text, false);
         let _at_work = builder.crew.join();
         let sandbox = |source| BuildError::Sandbox { at, source: Box::new(source) };

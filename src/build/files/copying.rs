@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::owner::Owner;
 use super::place::{followed, made_folder, open_in};
 use super::{Copying, Done, From, Refused, Stop, open};
-use crate::build::context::{Context, ContextError};
+use crate::build::context::{Context, ContextError, plain};
 use crate::build::{Entry, Kind, Match};
 use crate::containerfile::Ignore;
 use chmod::Chmod;
@@ -163,7 +163,8 @@ impl Copier<'_> {
         let unpacked = Unpacker::new(&place, Limits::default()).and_then(|unpacker| {
             let mut unpacker = unpacker.with_owners(owners);
             let file = File::open(&entry.file).map_err(|source| crate::layer::LayerError::Read { source })?;
-            unpacker.apply(file, None, &|| false)?;
+            let plain = plain(file).map_err(|source| crate::layer::LayerError::Read { source })?;
+            unpacker.apply(plain, None, &|| false)?;
             unpacker.finish()
         });
         unpacked.map(drop).map_err(|err| refused(&err))

@@ -52,6 +52,14 @@ pub(super) struct Args {
     #[arg(long)]
     no_cache: bool,
 
+    /// Take steps that are not in the cache from a repository of a registry or an OCI layout: `docker://HOST/NAME` or `oci:DIR`
+    #[arg(long, value_name = "WHERE", value_parser = shared)]
+    cache_from: Vec<String>,
+
+    /// Bring all steps to a repository of a registry or an OCI layout, for other machines; several builds may do so at once
+    #[arg(long, value_name = "WHERE", value_parser = shared)]
+    cache_to: Vec<String>,
+
     /// When to fetch images from their registries into the store
     #[arg(long, value_name = "WHEN", value_enum, num_args = 0..=1, require_equals = true, default_value_t = When::Missing, default_missing_value = "always")]
     pull: When,
@@ -150,6 +158,12 @@ fn wanted(text: &str) -> Result<Wanted, String> {
     Ok(Wanted { platform: target.platform.clone(), cpu: target.qemu.cpu.clone() })
 }
 
+/// A place of shared steps, as it was given.
+fn shared(text: &str) -> Result<String, String> {
+    let place = build::Shared::new(text, image::Access::default());
+    place.map(|_| text.to_owned()).map_err(|err| err.to_string())
+}
+
 fn network(text: &str) -> Result<Mode, String> {
     match text {
         "host" | "default" => Ok(Mode::Host),
@@ -176,7 +190,14 @@ impl Args {
         for warning in &file.warnings {
             input.warn(warning, printer);
         }
-        let shower = Shower { printer, how: self.progress, pull, access: &access };
+        let shower = Shower {
+            printer,
+            how: self.progress,
+            pull,
+            access: &access,
+            cache_from: &self.cache_from,
+            cache_to: &self.cache_to,
+        };
         let built = match build::build(&file, &options, &shower, &signals) {
             Ok(built) => built,
             Err(err) => {

@@ -1,7 +1,8 @@
 //! What is shown while a build goes on.
 
 use super::super::printer::{HEADING, Printer, Verbosity, line};
-use crate::build::Surroundings;
+use crate::build::{Shared, Surroundings};
+use crate::image::registry::Options;
 use crate::image::{self, Access, Image, ImageError, Pull};
 use crate::progress::Progress;
 use crate::target::Platform;
@@ -24,9 +25,17 @@ pub(super) struct Shower<'a> {
     pub(super) how: How,
     pub(super) pull: Pull,
     pub(super) access: &'a Access,
+    /// `--cache-from` and `--cache-to`.
+    pub(super) cache_from: &'a [String],
+    pub(super) cache_to: &'a [String],
 }
 
 impl Shower<'_> {
+    fn shared(&self, places: &[String]) -> Vec<Shared> {
+        // They were understood before.
+        places.iter().filter_map(|text| Shared::new(text, self.access.clone()).ok()).collect()
+    }
+
     fn is_quiet(&self) -> bool {
         self.how == How::Quiet || self.printer.is(Verbosity::Quiet)
     }
@@ -35,6 +44,18 @@ impl Shower<'_> {
 impl Surroundings for Shower<'_> {
     fn image(&self, name: &str, platform: &Platform) -> Result<Image, ImageError> {
         image::Wanted::image(name, platform, self.pull, self.access, &self.printer)
+    }
+
+    fn remotes(&self) -> Options {
+        self.access.registries.clone()
+    }
+
+    fn cache_from(&self) -> Vec<Shared> {
+        self.shared(self.cache_from)
+    }
+
+    fn cache_to(&self) -> Vec<Shared> {
+        self.shared(self.cache_to)
     }
 
     fn progress(&self) -> &dyn Progress {

@@ -132,9 +132,11 @@ impl<'a> Writer<'a> {
     fn folder(&mut self, entry: &Entry, target: &Path, owner: Owner) -> Result<(), Stop> {
         let failed = |errno: Errno| Stop::Failed(target.into(), errno.into());
         if entry.path.is_empty() {
-            // The destination is there; one that was there before stays as it is.
+            // The destination is there. One that was there before stays as it is, and one that was made has nothing of the source
+            // but its time: with BuildKit and buildah, only what is in a folder is copied.
             if self.is_made {
-                self.folders.push((target.into(), entry.clone(), owner));
+                let made = Entry { mode: 0o755, attributes: Vec::new(), ..entry.clone() };
+                self.folders.push((target.into(), made, self.owner.unwrap_or_default()));
             }
             return Ok(());
         }
