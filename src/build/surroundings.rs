@@ -105,6 +105,8 @@ pub struct Options {
     pub confine: Confine,
     /// How much a step may use.
     pub limits: Limits,
+    /// Whether a shell is started where a step's command fails.
+    pub debug_shell: bool,
     /// The emulator in place of the one that is found.
     pub emulator: Option<PathBuf>,
     /// How foreign programs reach their emulators.

@@ -80,6 +80,20 @@ struct Found {
 }
 
 impl Found {
+    /// All of it, the worst first.
+    fn report(self) -> Report {
+        let mut report = Report::new(self.inputs, self.targets, self.findings, (self.files, self.elf));
+        // What does not depend on the target is said once.
+        report.findings.dedup_by(|b, a| {
+            let is_same =
+                a.rule == b.rule && a.path == b.path && a.message == b.message && a.input == b.input;
+            is_same && a.platform == b.platform && a.expected == b.expected
+        });
+        report.fits = self.fits;
+        report.settle();
+        report
+    }
+
     /// Holds `subject` against each of `targets`; without any, against itself.
     fn judge(&mut self, subject: &Subject<'_>, targets: &[&Target], check: &Check<'_>) {
         let options = &check.options;
@@ -111,16 +125,17 @@ impl Check<'_> {
         for input in inputs {
             self.input(input, &mut found)?;
         }
-        let mut report = Report::new(found.inputs, found.targets, found.findings, (found.files, found.elf));
-        // What does not depend on the target is said once.
-        report.findings.dedup_by(|b, a| {
-            let is_same =
-                a.rule == b.rule && a.path == b.path && a.message == b.message && a.input == b.input;
-            is_same && a.platform == b.platform && a.expected == b.expected
-        });
-        report.fits = found.fits;
-        report.settle();
-        Ok(report)
+        Ok(found.report())
+    }
+
+    /// Checks the image or index that `source` holds, which messages call `input`.
+    ///
+    /// # Errors
+    /// As [`Check::run`].
+    pub fn run_source(&self, input: &OsStr, source: &dyn Source) -> Result<Report, CheckError> {
+        let mut found = Found::default();
+        self.source(input, source, None, &mut found)?;
+        Ok(found.report())
     }
 
     fn input(&self, input: &OsStr, found: &mut Found) -> Result<(), CheckError> {
@@ -241,13 +256,27 @@ impl Check<'_> {
             source: Box::new(source),
         };
         let source = self.access.source(reference).map_err(failed)?;
-        let listing = Listing::read(source.as_ref()).map_err(failed)?;
+        self.source(input, source.as_ref(), Some(reference), found)
+    }
+
+    fn source(
+        &self,
+        input: &OsStr,
+        source: &dyn Source,
+        reference: Option<&ImageRef>,
+        found: &mut Found,
+    ) -> Result<(), CheckError> {
+        let failed = |source: ImageError| CheckError::Image {
+            input: input.to_string_lossy().into_owned(),
+            source: Box::new(source),
+        };
+        let listing = Listing::read(source).map_err(failed)?;
         found.inputs.push(Input { name: input.into(), kind: InputKind::Image, platforms: Vec::new() });
-        if self.options.routeros {
+        if let (true, Some(reference)) = (self.options.routeros, reference) {
             found.findings.extend(super::routeros::judge(input, reference, &listing));
         }
         for (image, targets) in self.chosen(input, &listing, found).map_err(failed)? {
-            self.one(input, source.as_ref(), image, &targets, found)?;
+            self.one(input, source, image, &targets, found)?;
         }
         Ok(())
     }

@@ -450,3 +450,42 @@ fn a_foreign_debian_is_built_on() {
     assert!(files.contains(&"-rw------- 1000/1000 home/anna/hard".to_owned()), "{files:?}");
     assert_eq!(cx.run(["run", "made", "ls", "/home", "/etc/issue"]).status, 2);
 }
+
+#[test]
+fn what_was_built_is_checked_at_the_end() {
+    let cx = Cx::new();
+    let foreign = compile(&Cc { triple: "aarch64-linux-gnu", flags: &["-static", "-O1"], source: PROGRAM });
+    context(&cx, "COPY foreign /foreign\n");
+    fs::copy(foreign, cx.path("ctx/foreign")).unwrap();
+    let out = build(&cx, &["-t", "wrong"]);
+    assert_eq!(out.status, 2, "{}", out.stderr);
+    for part in ["`/foreign`", "--verify=warn"] {
+        assert!(out.stderr.contains(part), "{part}: {}", out.stderr);
+    }
+    assert_eq!(cx.run(["image", "inspect", "wrong"]).status, 2, "nothing has the name");
+    let warned = build(&cx, &["-t", "wrong", "--verify=warn"]);
+    assert!(warned.stderr.contains("`/foreign`"), "{}", warned.stderr);
+    warned.success();
+    let off = build(&cx, &["-t", "wrong", "--verify=off"]);
+    assert!(!off.stderr.contains("`/foreign`"), "{}", off.stderr);
+    off.success();
+    // Data alone passes, without a command.
+    cx.file("ctx/Containerfile", "FROM scratch\nCOPY Containerfile /\n");
+    build(&cx, &["-t", "data"]).success();
+    build(&cx, &["-t", "data"]).success();
+}
+
+#[test]
+fn a_shell_is_started_where_a_command_failed() {
+    let cx = Cx::new();
+    // A stand-in for a shell: it shows what the step wrote before it failed.
+    context(
+        &cx,
+        "RUN [\"/tool\", \"mkdir\", \"/bin\"]\nCOPY tool /bin/tool\nSHELL [\"/bin/tool\", \"pwd\"]\nRUN [\"/tool\", \"write\", \"/wrote\", \"x\", \"fail\"]\n",
+    );
+    let out = build(&cx, &["--debug-shell"]);
+    assert_eq!(out.status, 2, "{}", out.stderr);
+    assert!(out.stderr.contains("this is a shell in its container"), "{}", out.stderr);
+    assert!(out.stderr.contains("the command ended with status 7"), "{}", out.stderr);
+    assert_clean(&cx);
+}

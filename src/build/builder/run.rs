@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::super::Whose;
 use super::super::mounts::{Mounted, key_of};
+use super::super::staged::Held;
 use super::super::step::Run;
 use super::{BuildError, Builder, Digest, Folder, Found, Handle, Job, Layer, Staged, StepWork, Work};
 use crate::emulator::{self, Options as EmulatorOptions};
@@ -87,8 +88,8 @@ impl<'scope> StepWork<'scope, '_, '_> {
             runtime: None,
             hostname: HOSTNAME.into(),
             name: None,
-            network,
-            handlers: emulation,
+            network: network.clone(),
+            handlers: emulation.clone(),
             emulation: builder.options.emulation,
             debug: Debug::default(),
             init: false,
@@ -109,6 +110,9 @@ impl<'scope> StepWork<'scope, '_, '_> {
         }
         let status = status.map_err(sandbox)?;
         if status != 0 {
+            if builder.options.debug_shell {
+                self.shell(staged, run, &held, &layer, emulation, network)?;
+            }
             return Err(BuildError::Run { at, status, output: output.into() });
         }
         let mut stubs: Vec<String> = PLACES.iter().map(|path| (*path).to_owned()).collect();
@@ -123,6 +127,55 @@ impl<'scope> StepWork<'scope, '_, '_> {
             commit: Some(self.layered(&layer, &held, &staged.platform, stubs)),
         };
         self.commit(staged, handles, job, layer, entrance, (folder, held))
+    }
+
+    /// A shell where the command has failed: with all that it wrote, and without its mounts.
+    fn shell(
+        &self,
+        staged: &Staged,
+        run: &Run,
+        held: &Held,
+        layer: &Layer,
+        handlers: Handlers,
+        network: Network,
+    ) -> Result<(), BuildError> {
+        let (builder, at) = (self.builder, self.step.at);
+        let sandbox = |source| BuildError::Sandbox { at, source: Box::new(source) };
+        let mut root = held.root(None);
+        match layer.files(builder.ids_text()?) {
+            Some((files, true)) => root.lowers = vec![files],
+            Some((files, false)) => root.lowers.insert(0, files),
+            None => {}
+        }
+        let shell = staged.settings.shell().into_iter().next().unwrap_or_else(|| "/bin/sh".into());
+        let process = Process {
+            args: vec![shell.into()],
+            env: run.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            cwd: run.cwd.clone().into(),
+            user: User { name: run.user.clone(), groups: Vec::new() },
+        };
+        let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
+        let container = Container {
+            folder: Folder::new(&builder.options.cache.join("run")).map_err(sandbox)?,
+            root,
+            process,
+            volumes: Vec::new(),
+            confine: builder.options.confine.clone(),
+            limits: builder.options.limits.clone(),
+            runtime: None,
+            hostname: HOSTNAME.into(),
+            name: None,
+            network,
+            handlers,
+            emulation: builder.options.emulation,
+            debug: Debug::default(),
+            init: false,
+            terminal: Terminal { interactive: true, tty: is_terminal },
+            output: None,
+            ids: builder.ids()?.clone(),
+        };
+        builder.surroundings.progress().warn("the command has failed; this is a shell in its container");
+        container.run(builder.signals, builder.surroundings.progress()).map(drop).map_err(sandbox)
     }
 
     /// The emulators of foreign programs.

@@ -3,6 +3,7 @@
 mod given;
 mod input;
 mod show;
+mod verify;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use crate::layer::{Limits as Unpacked, Unpacker};
 use crate::sandbox::{Confine, ConfineOptions, Limits, Mode, Network, SandboxError, Signals};
 use crate::target::{Catalogue, Platform};
 use show::Shower;
+use verify::{Verify, verify};
 
 /// Build an image from a Containerfile, for any architecture, as an ordinary user
 ///
@@ -73,6 +75,14 @@ pub(super) struct Args {
     /// Where the result goes besides: an image as for `copy`, or a folder, which gets the files
     #[arg(short, long, value_name = "IMAGE|DIR")]
     output: Vec<String>,
+
+    /// What comes of what `check` finds in the result, at the end
+    #[arg(long, value_name = "HOW", value_enum, num_args = 0..=1, require_equals = true, default_value_t = Verify::Error, default_missing_value = "error")]
+    verify: Verify,
+
+    /// Where a `RUN` fails, start a shell in its container as it was then
+    #[arg(long)]
+    debug_shell: bool,
 
     /// Write the image's digest to this file
     #[arg(long, value_name = "FILE")]
@@ -195,6 +205,8 @@ impl Args {
                 return Err(err.into());
             }
         };
+        let name = self.tag.first().map_or_else(|| "the image".into(), ToString::to_string);
+        verify(&built, &name, self.verify, (&options.cache, &access), printer)?;
         for name in stdout {
             self.write(&built, &name, &access, printer)?;
         }
@@ -282,6 +294,7 @@ impl Args {
                 ..Limits::default()
             },
             emulator: self.emulator.clone(),
+            debug_shell: self.debug_shell,
             emulation: self.emulation.map(super::run::Way::emulation).transpose()?,
             cache,
         })
