@@ -298,7 +298,7 @@ impl BuildArgs {
                 anew: self.no_cache,
                 emulator: self.emulator.clone(),
                 search: &search,
-                emulation: self.emulation.map(Into::into),
+                emulation: self.emulation.map(Way::emulation).transpose()?,
                 cache: &cache,
             },
             signals,

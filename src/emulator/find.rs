@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Emulator, EmulatorError, Source, Unfit, cache, memo, probe};
+use super::memo::{self, Fitting};
+use super::{Emulator, EmulatorError, Source, Unfit, cache, probe};
 use crate::target::{Catalogue, Guest, Platform, Target};
 
 /// Where distributions and users put the host's own emulators.
@@ -82,13 +83,23 @@ pub(super) fn given(
 
 /// The first of this machine's own programs that can serve, if only its path is wanted: version and digest, which
 /// [`find`] gives too, take much longer.
+///
+/// `fitting` is [`fitting`]'s, for all guests.
 #[must_use]
-pub fn own(guest: &Guest, search: &[PathBuf]) -> Option<PathBuf> {
+pub fn own(guest: &Guest, search: &[PathBuf], fitting: &mut Fitting) -> Option<PathBuf> {
     let host = host_target(&Platform::host()).ok()?;
     let candidates = candidates(guest, search).into_iter();
     candidates
         .filter_map(|candidate| candidate.canonicalize().ok())
-        .find(|path| matches!(probe::check(path, &host.elf), Ok(Ok(()))))
+        .find(|path| matches!(fitting.check(path, host), Ok(Ok(()))))
+}
+
+/// What is known of this machine's own programs, of the cache folder `cache`.
+///
+/// # Errors
+/// [`EmulatorError::Host`] where this machine is not in the catalogue.
+pub fn fitting(cache: &Path) -> Result<Fitting, EmulatorError> {
+    Ok(Fitting::load(cache, host_target(&Platform::host())?))
 }
 
 /// The first of the host's own programs that can serve. Those that cannot are told in `rejected`.
@@ -98,10 +109,11 @@ pub(super) fn on_host(
     options: &Options<'_>,
     rejected: &mut Vec<(PathBuf, Unfit)>,
 ) -> Result<Option<Emulator>, EmulatorError> {
+    let mut fitting = Fitting::load(options.cache, host);
     for candidate in candidates(guest, options.search) {
         // A link is resolved, since the emulator may be bound or copied to where its target is not.
         let Ok(path) = candidate.canonicalize() else { continue };
-        match probe::check(&path, &host.elf) {
+        match fitting.check(&path, host) {
             Ok(Ok(())) => return described(guest, host, path, Source::Host, options.cache).map(Some),
             Ok(Err(unfit)) => rejected.push((candidate, unfit)),
             // One that may not be read is no emulator for this user.

@@ -1,9 +1,10 @@
-//! What was learnt of an emulator before.
+//! What was learnt of an emulator before: digest and version of one, and which of the host's own can serve.
 //!
 //! Reading a program whole for its digest, and starting it for its version, takes longer than many a container runs. Both are
 //! written down in `CACHE/emulators/.known/`, under the file's device and inode and with what the kernel changes whenever the
 //! file is written: an entry counts only as long as that is the same. (A file's change time is the kernel's; no program sets it.)
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -13,7 +14,8 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::probe::{self, Told};
-use super::{EmulatorError, cache};
+use super::{EmulatorError, Unfit, cache};
+use crate::target::Target;
 
 /// The folder's name, among those of the hosts.
 pub(super) const FOLDER: &str = ".known";
@@ -36,8 +38,7 @@ pub(super) struct Facts {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
-    /// Size in bytes; modification and change time, each in seconds and nanoseconds.
-    state: (u64, i64, i64, i64, i64),
+    state: State,
     /// Whether it was asked what it is.
     asked: bool,
     facts: Facts,
@@ -64,7 +65,59 @@ pub(super) fn facts(cache: &Path, path: &Path, ask: bool) -> Result<Facts, Emula
     Ok(facts)
 }
 
-fn state(file: &fs::Metadata) -> (u64, i64, i64, i64, i64) {
+/// The programs that are known to fit a host, by device and inode. To judge one, up to 3 MB of it are read, and a run looks at those
+/// of all guests.
+#[derive(Debug)]
+pub struct Fitting {
+    place: PathBuf,
+    known: HashMap<String, State>,
+    is_changed: bool,
+}
+
+/// Size in bytes; modification and change time, each in seconds and nanoseconds.
+type State = (u64, i64, i64, i64, i64);
+
+/// The most of such a list that is read, in bytes.
+const LIST_LIMIT: u64 = 1 << 20;
+
+impl Fitting {
+    /// What this version of the program has judged before, for `host`.
+    pub(super) fn load(cache: &Path, host: &Target) -> Self {
+        let platform = host.platform.to_string().replace('/', "-");
+        let name = format!("fitting-{platform}-{}.json", env!("CARGO_PKG_VERSION"));
+        let place = cache::emulators(cache).join(FOLDER).join(name);
+        let mut text = Vec::new();
+        let read = File::open(&place).and_then(|file| file.take(LIST_LIMIT).read_to_end(&mut text));
+        let known = read.ok().and_then(|_| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        Self { place, known, is_changed: false }
+    }
+
+    /// As [`probe::check`], which is not asked again about what fitted, and has not changed since.
+    pub(super) fn check(&mut self, path: &Path, host: &Target) -> std::io::Result<Result<(), Unfit>> {
+        let before = path.metadata()?;
+        let name = format!("{:x}-{:x}", before.dev(), before.ino());
+        if self.known.get(&name) == Some(&state(&before)) {
+            return Ok(Ok(()));
+        }
+        let judged = probe::check(path, &host.elf)?;
+        let after = path.metadata()?;
+        if judged.is_ok() && state(&before) == state(&after) && is_settled(&after) {
+            self.known.insert(name, state(&after));
+            self.is_changed = true;
+        }
+        Ok(judged)
+    }
+}
+
+impl Drop for Fitting {
+    fn drop(&mut self) {
+        if self.is_changed {
+            keep(&self.place, &self.known);
+        }
+    }
+}
+
+fn state(file: &fs::Metadata) -> State {
     (file.len(), file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec())
 }
 
@@ -85,7 +138,7 @@ fn recall(place: &Path) -> Option<Entry> {
 }
 
 /// Writes it down, or not: without it, everything is only slower.
-fn keep(place: &Path, entry: &Entry) {
+fn keep(place: &Path, entry: &impl Serialize) {
     let Some(folder) = place.parent() else { return };
     let kept = || {
         fs::create_dir_all(folder)?;
@@ -124,6 +177,29 @@ mod tests {
         // The same size, so that only the times tell.
         program(folder.path(), "7.2.2");
         assert_eq!(facts(folder.path(), &path, true).unwrap().told.unwrap().version, "7.2.2");
+    }
+
+    #[test]
+    fn what_fitted_is_not_read_again_and_what_changed_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = super::super::find::host_target(&crate::target::Platform::host()).unwrap();
+        let check = |path: &Path| Fitting::load(folder.path(), host).check(path, host).unwrap();
+        // No emulator, and no program at all.
+        let path = PathBuf::from("/etc/os-release").canonicalize().unwrap();
+        assert_eq!(check(&path), Err(Unfit::NotExecutable));
+        assert_eq!(entries(folder.path()), 0, "what does not fit is judged anew");
+        let mut list = Fitting::load(folder.path(), host);
+        let there = path.metadata().unwrap();
+        let name = format!("{:x}-{:x}", there.dev(), there.ino());
+        list.known.insert(name.clone(), state(&there));
+        list.is_changed = true;
+        drop(list);
+        assert_eq!(check(&path), Ok(()), "it is taken from the list");
+        let mut list = Fitting::load(folder.path(), host);
+        list.known.get_mut(&name).unwrap().4 ^= 1;
+        list.is_changed = true;
+        drop(list);
+        assert_eq!(check(&path), Err(Unfit::NotExecutable));
     }
 
     #[test]

@@ -25,8 +25,9 @@ use serde::{Deserialize, Serialize};
 
 pub use error::{EmulatorError, PinFault, Unfit};
 pub use fetch::{FetchOptions, fetch, fetch_each, served};
-pub use find::{Options, SEARCH, find, own};
+pub use find::{Options, SEARCH, find, fitting, own};
 pub use list::{Available, Cached, OnHost, Pair, Refused, hosts, list};
+pub use memo::Fitting;
 pub use models::check_model;
 pub use pins::{Pin, Pins};
 pub use prune::{Pruned, Reason, prune};

@@ -128,6 +128,24 @@ pub enum SandboxError {
         /// The option.
         option: &'static str,
     },
+    /// There is no waiting for a debugger.
+    #[error("waiting for a debugger at `{place}`")]
+    Gdb {
+        /// An address or a path.
+        place: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file for system calls cannot be made or written.
+    #[error("writing system calls to `{}`", path.display())]
+    Calls {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The image is for another machine than the target.
     #[error("the image's programs are for {found}, and `{target}` runs programs for {expected}")]
     OtherGuest {
@@ -280,6 +298,9 @@ impl SandboxError {
             Self::Handlers { .. } => "Linux 6.7 or newer has it; `--emulation trace` does without".into(),
             Self::HostFlags { .. } => "leave `--emulation host` out: the other ways, `private` and `trace`, can".into(),
             Self::NoGuest { .. } => "`--target` names the machine that they are for".into(),
+            Self::Gdb { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                "something else is there: give another port, 0 for any that is free, or another path".into()
+            }
             Self::OtherGuest { .. } => "`polyarch image inspect` shows what it is for".into(),
             Self::HostHandlers { .. } => "a handler serves containers if it is enabled and has the flag `F`; the other ways, \
                  `private` and `trace`, need none"

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Emulator, Handler, SandboxError};
+use super::{Emulator, Handler, SandboxError, debug};
 use crate::emulator::{self, EmulatorError, Options};
 use crate::image::{ImageConfiguration, labels};
 use crate::target::{Catalogue, Guest, Platform};
@@ -32,21 +32,26 @@ pub struct Tuning {
     pub stack_size: Option<u64>,
     /// Variables that programs have and emulators do not, as `NAME=VALUE`.
     pub env: Vec<String>,
+    /// Whether the first program waits for a debugger, see [`Debug`](super::Debug).
+    pub gdb: bool,
+    /// Whether system calls are written down.
+    pub calls: bool,
 }
 
 impl Handlers {
     /// What an image with this config and platform needs on this machine: an emulator for the platform where that is foreign, and a
     /// bundle's own for the program that it carries. `options.given` replaces both. The guest `wanted` has one, too, and all
-    /// others that the machine has an emulator for.
+    /// others that the machine has an emulator for. `find` gives the emulators that the container cannot do without.
     ///
     /// # Errors
-    /// [`EmulatorError`] where an emulator for the image's platform is not to be had.
-    pub fn of(
+    /// Those of `find`, and [`EmulatorError`] where an emulator that is given is of no use.
+    pub fn of<E: From<EmulatorError>>(
         config: &ImageConfiguration,
         platform: &Platform,
         options: &Options<'_>,
         wanted: Option<&str>,
-    ) -> Result<Self, EmulatorError> {
+        mut find: impl FnMut(&'static Guest) -> Result<emulator::Emulator, E>,
+    ) -> Result<Self, E> {
         let host = Platform::host();
         let catalogue = Catalogue::builtin();
         // A handler for a guest that the host runs itself would catch the host's own programs.
@@ -73,7 +78,7 @@ impl Handlers {
             && let Some(guest) = guest.filter(|guest| !native(guest))
             && !handlers.list.iter().any(|handler| handler.guest == guest.name)
         {
-            let found = emulator::find(guest, &host, options)?;
+            let found = find(guest)?;
             handlers.list.push(handler(guest, Emulator::Host(found.path.into())));
             handlers.needed = true;
             handlers.emulated = true;
@@ -81,14 +86,15 @@ impl Handlers {
         if let Some(guest) = wanted.and_then(|name| known(catalogue, name)).filter(|guest| !native(guest))
             && !handlers.list.iter().any(|handler| handler.guest == guest.name)
         {
-            let found = emulator::find(guest, &host, options)?;
+            let found = find(guest)?;
             handlers.list.push(handler(guest, Emulator::Host(found.path.into())));
             handlers.needed = true;
         }
         // A container may hold programs for more machines than one.
+        let mut fitting = emulator::fitting(options.cache)?;
         for guest in catalogue.guests().iter().filter(|guest| !native(guest)) {
             if !handlers.list.iter().any(|handler| handler.guest == guest.name)
-                && let Some(path) = emulator::own(guest, options.search)
+                && let Some(path) = emulator::own(guest, options.search, &mut fitting)
             {
                 let handler = handler(guest, Emulator::Host(path.into()));
                 handlers.list.push(Handler { spare: true, ..handler });
@@ -118,7 +124,15 @@ impl Handlers {
             };
             handler.flags.extend(["-cpu".into(), model.clone()]);
         }
+        for (wanted, option) in [(tuning.gdb, "--gdb"), (tuning.calls, "--strace")] {
+            if wanted && !self.list.iter_mut().any(|handler| main(&handler)) {
+                return Err(SandboxError::NoGuest { option });
+            }
+        }
         let mut others = Vec::new();
+        if tuning.calls {
+            others.extend(debug::strace_flags());
+        }
         if let Some(size) = tuning.stack_size {
             others.extend(["-s".to_owned(), size.to_string()]);
         }
@@ -129,12 +143,15 @@ impl Handlers {
         }
         for handler in &mut self.list {
             handler.flags.extend(others.iter().cloned());
+            if tuning.gdb {
+                handler.first_flags.extend(debug::gdb_flags());
+            }
         }
         Ok(())
     }
 }
 
-fn known<'a>(catalogue: &'a Catalogue, name: &str) -> Option<&'a Guest> {
+fn known(catalogue: &'static Catalogue, name: &str) -> Option<&'static Guest> {
     catalogue.guests().iter().find(|guest| guest.name == name)
 }
 
@@ -145,6 +162,7 @@ pub(super) fn handler(guest: &Guest, emulator: Emulator) -> Handler {
         mask: guest.binfmt.mask.clone(),
         emulator,
         flags: Vec::new(),
+        first_flags: Vec::new(),
         replaces: None,
         spare: false,
     }

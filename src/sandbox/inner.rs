@@ -16,7 +16,7 @@ use super::namespaces::unshare;
 use super::plan::{Emulator, Failure, Handler, Message, Plan, Step};
 use super::way::Way;
 use super::{
-    confine, lifeline, limits, mounts, network, oci, place, program, root, terminal, trace, volumes,
+    confine, debug, lifeline, limits, mounts, network, oci, place, program, root, terminal, trace, volumes,
 };
 use crate::binfmt::{self, Flags, Rule};
 use crate::target::Magic;
@@ -49,7 +49,8 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Init, Failure> {
         oci::mount_proc()?;
     }
     mounts::furnish(&root, &plan.volumes, &plan.confine, &mut notes, || {
-        place::from_host(&root, &plan.handlers, is_traced)
+        let debug = plan.has_debug.then(|| folder.join(debug::FOLDER));
+        place::from_host(&root, &plan.handlers, is_traced, debug.as_deref())
     })?;
     // With a runtime, that one makes the root this process's.
     let (emulators, seen) = if plan.runtime.is_some() {
@@ -156,7 +157,7 @@ fn register(plan: &Plan, emulators: &[Option<OwnedFd>], root: &Path) -> Result<(
     for (handler, emulator) in plan.handlers.iter().zip(emulators) {
         let interpreter = match (emulator, &handler.emulator) {
             // A handler passes no options: this interpreter does.
-            _ if !handler.flags.is_empty() => place::interpreter(root, handler),
+            _ if handler.has_flags() => place::interpreter(root, handler),
             (Some(fd), _) => PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())),
             (None, Emulator::Inside(path) | Emulator::Host(path)) => PathBuf::from(path),
         };

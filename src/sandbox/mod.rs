@@ -10,6 +10,8 @@
 //! subordinate ids are the other users; see [`Ids`]. There is no seccomp filter but the tracer's, and no cgroup limit yet.
 
 mod confine;
+mod copying;
+mod debug;
 mod error;
 mod exec;
 mod folder;
@@ -49,6 +51,7 @@ use std::process::ExitCode;
 pub use confine::{
     Capabilities, Confine, ConfineError, Device, Options as ConfineOptions, Seccomp, Ulimit, User,
 };
+pub use debug::{Debug, Gdb};
 pub use error::SandboxError;
 pub use exec::{Exec, ExecError, Registration};
 pub use folder::Folder;

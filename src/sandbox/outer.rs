@@ -3,17 +3,21 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::{fs, io};
+use std::{
+    fs,
+    io::{self, Read as _},
+};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
 
 use super::handoff::{Handoff, INNER};
@@ -88,8 +92,8 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
         (true, Some(_)) => Watched::Descendants,
     };
     let status = match way {
-        Way::Trace => wait_traced(&child, &plan),
-        _ => wait(child, watched),
+        Way::Trace => wait_traced(&child, &plan, &handoff.lifeline),
+        _ => wait(child, watched, &handoff.lifeline),
     };
     let status = status.map_err(Step::Start.io("the container"));
     drop(ours);
@@ -161,36 +165,49 @@ fn trace(child: &Child) -> Result<(), Failure> {
 }
 
 /// Traces the container to its end and gives the status of its first process as a shell would.
-fn wait_traced(child: &Child, plan: &Plan) -> io::Result<u8> {
+fn wait_traced(child: &Child, plan: &Plan, lifeline: &OwnedFd) -> io::Result<u8> {
     let pid = Pid::from_raw(child.id().cast_signed()).ok_or(Errno::SRCH)?;
-    let code = match trace::follow(pid, &plan.handlers)? {
+    let code = match trace::follow(pid, &plan.handlers, lifeline)? {
         trace::End::Exited(code) => code,
         trace::End::Killed(signal) => 128 + signal,
     };
     Ok(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
-/// Waits for the container's first process and gives its status as a shell would.
-fn wait(mut child: Child, watched: Watched) -> io::Result<u8> {
+/// Waits for the container's first process and gives its status as a shell would. Ends the container when the supervisor has died.
+///
+/// That the kernel is to kill the first process with this one is no longer so once that has become another user, or has executed a
+/// program with rights of its own. So this process outlives the supervisor for as long as it takes.
+fn wait(mut child: Child, watched: Watched, lifeline: &OwnedFd) -> io::Result<u8> {
+    let (ended, teller) = UnixStream::pair()?;
+    ended.set_nonblocking(true)?;
+    signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, teller)?;
+    rustix::process::set_parent_process_death_signal(None)?;
+    let pid = Pid::from_raw(child.id().cast_signed());
     let mut killed_by = None;
-    if watched != Watched::Nothing
-        && let Some(pid) = Pid::from_raw(child.id().cast_signed())
-    {
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-        loop {
-            let mut fds = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
-            match rustix::event::poll(&mut fds, Some(&LOOK)) {
-                Ok(0) => {}
-                Err(rustix::io::Errno::INTR) => continue,
-                Ok(_) | Err(_) => break,
-            }
-            if let Some(signal) = watched.deadly_wait(pid) {
-                killed_by = Some(signal);
-                break;
-            }
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
         }
-    }
-    let status = child.wait()?;
+        let mut fds = [
+            PollFd::from_borrowed_fd(ended.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(lifeline.as_fd(), PollFlags::empty()),
+        ];
+        let time = (watched != Watched::Nothing).then_some(&LOOK);
+        let polled = rustix::event::poll(&mut fds, time);
+        if polled.is_ok() && fds[1].revents().intersects(PollFlags::HUP) {
+            child.kill()?;
+            break child.wait()?;
+        }
+        if polled == Ok(0)
+            && let Some(pid) = pid
+            && killed_by.is_none()
+        {
+            killed_by = watched.deadly_wait(pid);
+        }
+        let mut told = [0; 64];
+        let _ = (&ended).read(&mut told);
+    };
     let signal = killed_by.or(status.signal());
     let code = signal.map_or_else(|| status.code().unwrap_or_default(), |signal| 128 + signal);
     Ok(u8::try_from(code).unwrap_or(u8::MAX))

@@ -11,8 +11,11 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountFlags;
 
 use super::plan::{Emulator, Failure, Handler, Step};
-use super::{mounts, trace, volumes};
+use super::{debug, mounts, trace, volumes};
 use crate::stub::{HostPrograms, Launch};
+
+/// Where the container has the run's folder that emulators write to.
+pub(super) const DEBUG: &str = "/dev/.polyarch/debug";
 
 /// The interpreter that executes a handler's emulator with its options, as binfmt_misc calls it, in the container that is seen at `root`.
 pub(super) fn interpreter(root: &Path, handler: &Handler) -> PathBuf {
@@ -25,7 +28,13 @@ fn own_folder(root: &Path) -> PathBuf {
 }
 
 /// Places the host's emulators in the container that `root` becomes: all of them where it is traced.
-pub(super) fn from_host(root: &Path, handlers: &[Handler], is_traced: bool) -> Result<(), Failure> {
+/// `debug` is the run's folder that they write to.
+pub(super) fn from_host(
+    root: &Path,
+    handlers: &[Handler],
+    is_traced: bool,
+    debug: Option<&Path>,
+) -> Result<(), Failure> {
     let placed = || handlers.iter().filter(|handler| is_traced || handler.is_placed());
     if placed().next().is_none() {
         return Ok(());
@@ -35,6 +44,12 @@ pub(super) fn from_host(root: &Path, handlers: &[Handler], is_traced: bool) -> R
     // Programs are executed from it, which they are not from `/dev`.
     let (flags, options) = (MountFlags::NOSUID | MountFlags::NODEV, c"mode=755,size=1m,nr_inodes=16k");
     rustix::mount::mount("tmpfs", &folder, "tmpfs", flags, options).map_err(Step::Mount.on(trace::FOLDER))?;
+    if let Some(debug) = debug {
+        let target = root.join(DEBUG.trim_start_matches('/'));
+        make(&target)?;
+        rustix::mount::mount_bind(debug, &target).map_err(Step::Mount.on(DEBUG))?;
+        mounts::remount_bind(&target, mounts::PLAIN).map_err(Step::Mount.on(DEBUG))?;
+    }
     for handler in placed() {
         make(&folder.join(trace::names_folder(handler)))?;
         if let Emulator::Host(path) = &handler.emulator {
@@ -56,10 +71,11 @@ pub(super) fn from_container(root: &Path, handlers: &[Handler], is_traced: bool)
             continue;
         }
         let emulator = format!("{}/{}", trace::FOLDER, trace::file_name(handler));
-        write(handler, &interpreter(root, handler), &Launch::interpreter(&emulator, &handler.flags))?;
+        let interpreter = interpreter(root, handler);
+        write_both(handler, &interpreter, |flags| Launch::interpreter(&emulator, flags))?;
         if let Some(path) = &handler.replaces {
             let program = folder.join(format!("{}.command", handler.guest));
-            write(handler, &program, &Launch::command(&emulator, &handler.flags))?;
+            write_both(handler, &program, |flags| Launch::command(&emulator, flags))?;
             let (target, _open) = resolved(root, Path::new(path))?;
             rustix::mount::mount_bind(&program, &target).map_err(Step::Emulator.on(path))?;
         }
@@ -85,11 +101,34 @@ fn make(folder: &Path) -> Result<(), Failure> {
     made.map_err(Step::Prepare.io(folder))
 }
 
-/// Writes the program of `launch`.
-fn write(handler: &Handler, path: &Path, launch: &Launch) -> Result<(), Failure> {
-    let made = HostPrograms::of(std::env::consts::ARCH).ok_or(io::ErrorKind::Unsupported.into());
-    let made = made.and_then(|programs| programs.stub(launch).map_err(io::Error::other));
-    let written = made.and_then(|program| {
+/// Writes the program of `launch` to `path`; where the first foreign program's emulator is given more, one that executes one of two.
+fn write_both(handler: &Handler, path: &Path, launch: impl Fn(&[String]) -> Launch) -> Result<(), Failure> {
+    let stub = |flags: &[String]| {
+        programs().and_then(|programs| programs.stub(&launch(flags)).map_err(io::Error::other))
+    };
+    if handler.first_flags.is_empty() {
+        return write(handler, path, stub(&handler.flags));
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let [first, others] = ["first", "others"].map(|which| format!("{name}.{which}"));
+    let all = [&handler.flags[..], &handler.first_flags].concat();
+    write(handler, &path.with_file_name(&first), stub(&all))?;
+    write(handler, &path.with_file_name(&others), stub(&handler.flags))?;
+    let [first, others] = [first, others].map(|name| format!("{}/{name}", trace::FOLDER));
+    let token = format!("{DEBUG}/{}", debug::TOKEN);
+    let made =
+        programs().and_then(|programs| programs.first(&token, &first, &others).map_err(io::Error::other));
+    write(handler, path, made)
+}
+
+/// The small programs of this machine.
+fn programs() -> io::Result<HostPrograms> {
+    HostPrograms::of(std::env::consts::ARCH).ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
+/// Writes a program that could be made.
+fn write(handler: &Handler, path: &Path, program: io::Result<Vec<u8>>) -> Result<(), Failure> {
+    let written = program.and_then(|program| {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o755).open(path)?;
         file.set_permissions(Permissions::from_mode(0o755))?;
         file.write_all(&program)

@@ -35,6 +35,8 @@ pub struct Handler {
     pub emulator: Emulator,
     /// What the emulator is given before all else, such as `-cpu` and a model.
     pub flags: Vec<String>,
+    /// What the emulator is given besides where it runs the first foreign program of the container.
+    pub first_flags: Vec<String>,
     /// The emulator that the image carries for it, by its path there: whoever executes it gets this one with its flags.
     pub replaces: Option<OsString>,
     /// Whether the container's own programs do without it: it is there for others that may be put in.
@@ -42,9 +44,14 @@ pub struct Handler {
 }
 
 impl Handler {
+    /// Whether the emulator is given more than a program.
+    pub(super) fn has_flags(&self) -> bool {
+        !self.flags.is_empty() || !self.first_flags.is_empty()
+    }
+
     /// Whether the container must have a file of the emulator, since a handler alone would not do.
     pub(super) fn is_placed(&self) -> bool {
-        !self.flags.is_empty() || (self.replaces.is_some() && matches!(self.emulator, Emulator::Host(_)))
+        self.has_flags() || (self.replaces.is_some() && matches!(self.emulator, Emulator::Host(_)))
     }
 }
 
@@ -82,6 +89,8 @@ pub(super) struct Plan {
     /// The OCI runtime that runs it, in place of the built-in runner.
     pub(super) runtime: Option<OsString>,
     pub(super) handlers: Vec<Handler>,
+    /// Whether the run's folder has one that emulators write to, for those outside.
+    pub(super) has_debug: bool,
     /// Whether the container cannot do without its handlers.
     pub(super) handlers_needed: bool,
     /// Whether the first program is an emulator, which runs the image's.

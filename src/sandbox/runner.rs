@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use rustix::process::Pid;
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::handoff::{self, Handoff, OUTER};
 use super::limits::{Group, Watch};
@@ -16,7 +18,9 @@ use super::network::{self, Network, Pasta};
 use super::plan::{Message, Plan, Process};
 use super::signals::Role;
 use super::terminal::{Streams, Terminal};
-use super::{Confine, Emulation, Folder, Handlers, Ids, Limits, Root, SandboxError, Signals, Volume, userns};
+use super::{
+    Confine, Debug, Emulation, Folder, Handlers, Ids, Limits, Root, SandboxError, Signals, Volume, userns,
+};
 use crate::progress::Progress;
 
 /// One container.
@@ -46,6 +50,8 @@ pub struct Container {
     pub handlers: Handlers,
     /// How foreign programs are to reach them; the best way that can be had if `None`.
     pub emulation: Option<Emulation>,
+    /// What emulators show to those outside.
+    pub debug: Debug,
     /// Whether its first process is one of ours, which reaps what ends and passes signals on, and not its program itself.
     pub init: bool,
     /// What of the caller's its program is connected to.
@@ -94,6 +100,7 @@ impl Container {
             cgroups: group.folders.iter().map(|path| path.clone().into_os_string()).collect(),
             runtime: self.runtime.as_ref().map(|path| path.clone().into_os_string()),
             handlers: self.handlers.list.clone(),
+            has_debug: !self.debug.is_none(),
             handlers_needed: self.handlers.needed,
             emulated: self.handlers.emulated,
             emulation: self.emulation,
@@ -101,6 +108,7 @@ impl Container {
             init: self.init,
             terminal: streams.pty(),
         };
+        let debugged = self.debug.begin(self.folder.path()).map_err(start)?;
         let (theirs, mut ours) = std::io::pipe().map_err(start)?;
         let (link, far) = Link::pair().map_err(start)?;
         let (mut handoff, reader) = Handoff::new(&plan, OwnedFd::from(theirs)).map_err(start)?;
@@ -124,6 +132,7 @@ impl Container {
             (None, false) => Role::First,
         };
         let (mut first, mut pasta, mut unconnected) = (None, None, false);
+        let mut handle = None;
         let mut failure = None;
         for message in handoff::messages(reader) {
             match (message, outer) {
@@ -140,6 +149,7 @@ impl Container {
                     if let Some(pid) = Pid::from_raw(pid) {
                         signals.pass_on_to(pid, outer, role);
                         first = Some(pid);
+                        handle = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok();
                     }
                 }
                 (Message::NetworkMade, _) => unconnected = true,
@@ -167,12 +177,18 @@ impl Container {
             streams.let_go().map_err(start)?;
         }
         let status = child.wait().map_err(start)?;
+        if let (Some(_), Some(handle)) = (status.signal(), handle) {
+            end(&handle);
+        }
         if let (Role::Step, Some(pid)) = (role, first) {
             signals.forget(pid);
         }
         drop((ours, pasta));
         drop(watch);
         streams.finish();
+        if let Err(err) = debugged.finish() {
+            progress.warn(&format!("what emulators told of their programs is not complete: {err}"));
+        }
         signals.show_on(None);
         if let Some(reason) = failure {
             interrupted()?;
@@ -182,4 +198,12 @@ impl Container {
         let code = signal.map_or_else(|| status.code().unwrap_or_default(), |signal| 128 + signal);
         Ok(u8::try_from(code).unwrap_or(u8::MAX))
     }
+}
+
+/// Ends a container whose outer process was killed, and could not do so.
+fn end(first: &OwnedFd) {
+    // It may have ended by itself.
+    let _ = rustix::process::pidfd_send_signal(first, Signal::KILL);
+    let mut fds = [PollFd::new(first, PollFlags::IN)];
+    while rustix::event::poll(&mut fds, None) == Err(Errno::INTR) {}
 }

@@ -1,6 +1,6 @@
 //! Programs of a bundle's host, a kilobyte each: the stub that executes another program in its place, and the init.
 //!
-//! They are freestanding C (`stub.c`, `init.c`; `host/` has what differs from host to host), built by
+//! They are freestanding C (`stub.c`, `init.c`, and `first.c` for containers alone; `host/` has what differs from host to host), built by
 //! `scripts/build-stubs` and kept in `built/`; a test builds them again and compares. A stub's command line is data that is put
 //! behind its code: see [`Launch`].
 
@@ -19,6 +19,8 @@ const MOST_BYTES: usize = 32 << 10;
 pub struct HostPrograms {
     stub: &'static [u8],
     init: &'static [u8],
+    /// Where polyarch itself runs.
+    first: Option<&'static [u8]>,
 }
 
 /// What a stub does: which program it executes, and with which arguments.
@@ -117,7 +119,7 @@ impl HostPrograms {
             let found = BUILT.iter().find(|(of, name, _)| *of == host && *name == wanted);
             found.map(|(_, _, bytes)| *bytes)
         };
-        Some(Self { stub: find("stub")?, init: find("init")? })
+        Some(Self { stub: find("stub")?, init: find("init")?, first: find("first") })
     }
 
     /// The hosts that there are programs for, by QEMU's names.
@@ -131,6 +133,23 @@ impl HostPrograms {
     /// [`StubError`] where the command line cannot be held.
     pub fn stub(&self, launch: &Launch) -> Result<Vec<u8>, StubError> {
         extended(self.stub, &launch.template()?).ok_or(StubError::Damaged)
+    }
+
+    /// A program that executes `then` the first time that it is executed, which the file `token` tells by being there, and
+    /// `otherwise` all other times.
+    ///
+    /// # Errors
+    /// [`StubError`] where the paths cannot be held, or there is no such program for the host.
+    pub fn first(&self, token: &str, then: &str, otherwise: &str) -> Result<Vec<u8>, StubError> {
+        let paths = [token, then, otherwise];
+        if paths.iter().any(|path| path.contains('\0')) {
+            return Err(StubError::Nul);
+        }
+        let template: Vec<u8> = paths.iter().flat_map(|path| path.bytes().chain([0])).collect();
+        if template.len() > MOST_BYTES {
+            return Err(StubError::TooLong);
+        }
+        self.first.and_then(|built| extended(built, &template)).ok_or(StubError::Damaged)
     }
 
     /// The first process of a container, which executes the program that its arguments name.

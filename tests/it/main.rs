@@ -43,6 +43,7 @@ mod rules;
 mod run;
 mod run_confine;
 mod run_debian;
+mod run_debug;
 mod run_emulation;
 mod run_images;
 mod run_kill;

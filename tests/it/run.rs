@@ -405,3 +405,38 @@ fn a_label_that_names_no_emulator_is_an_error() {
     let reference = image(&cx, &config("amd64", &labels), vec![file("x", Content::Folder)]);
     cx.run(["run", &reference]).failure(126);
 }
+
+#[test]
+fn a_missing_emulator_is_fetched_unless_nothing_may_be() {
+    let cx = Cx::new();
+    let program = probe(&cx, MIPS, "probe");
+    let reference =
+        image(&cx, &config("mips", r#"{"Cmd":["/probe"]}"#), vec![file("probe", Content::Copy(program))]);
+    // A machine without the emulator: what is there is no file.
+    let script = r#"
+        for name in qemu-mips-static qemu-mips; do
+            if [ -e /usr/bin/$name ]; then mount --bind /dev/null "$(realpath /usr/bin/$name)" || exit 99; fi
+        done
+        exec "$@"
+    "#;
+    let run = |options: &[&str], cache: &Path| {
+        let mut command = cx.command("unshare");
+        command.args(["-rm", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_polyarch"), "run"]).args(options);
+        for name in ["http_proxy", "https_proxy", "no_proxy"] {
+            command.envs(std::env::var_os(name).map(|value| (name, value)));
+        }
+        ran(command.arg(&reference).env("POLYARCH_CACHE_DIR", cache))
+    };
+    let cache = cx.path("cache");
+    fs::create_dir(&cache).unwrap();
+    let err = run(&["--pull", "never"], &cache).failure(125);
+    assert!(err.contains("emulator") && err.contains("mips"), "{err}");
+    // What was fetched is kept from one run of the tests to the next.
+    let kept = crate::support::deb::fixtures().join("cache/emulators");
+    fs::create_dir_all(&kept).unwrap();
+    fs::remove_dir_all(cache.join("emulators")).unwrap_or_default();
+    symlink(&kept, cache.join("emulators")).unwrap();
+    for options in [&[][..], &["--pull", "never"], &["--emulation", "trace"]] {
+        assert_eq!(run(options, &cache).success(), "uname -m = mips\n", "{options:?}");
+    }
+}

@@ -185,6 +185,8 @@ fn what_cannot_be_is_told_before_anything_is_started() {
     assert!(err.contains("did you mean `routeros/mipsbe`?"), "{err}");
     let err = run(&cx, &["--target", "routeros/mipsbe"], &image, &["try"]).failure(125);
     assert!(err.contains("the image's programs are for arm"), "{err}");
+    let err = run(&cx, &["--emulation", "direct"], &image, &["try"]).failure(125);
+    assert!(err.contains("no emulator in the cache executes foreign programs by itself"), "{err}");
     let err = run(&cx, &["--emulation", "host", "--cpu", "arm926"], &image, &["try"]).failure(125);
     assert!(err.contains("the host's handlers run programs for arm with no options"), "{err}");
     let native =

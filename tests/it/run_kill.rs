@@ -1,6 +1,7 @@
 //! `run`: however polyarch itself ends, nothing of its container outlives it.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -80,4 +81,47 @@ fn a_kill_at_any_moment_leaves_no_process_no_mount_and_no_lock() {
     assert!(run(&["ls", "/many"]).status().unwrap().success());
     assert_eq!(names(&cache.join("run")), ["lock"]);
     assert_eq!(names(&cache.join("snapshots")).len(), 1);
+}
+
+/// What the program of a process becomes that had the kernel's promise to be killed with its parent, which is void then.
+#[test]
+fn a_program_that_becomes_another_user_does_not_outlive_polyarch_either() {
+    let cx = Cx::new();
+    let mark = cx.path("").display().to_string();
+    for (triple, platform) in [("x86_64-linux-gnu", "linux/amd64"), ("mips-linux-gnu", "linux/mips")] {
+        let entry =
+            |name: &'static str, mode| Entry { content: tool(triple), mode, ..Entry::new(b'0', name) };
+        let tar = Tarball::default().with(&entry("tool", 0o755)).with(&entry("setuid", 0o4755));
+        let image = import(&cx, triple, platform, tar);
+        let changes: [&[&str]; 2] = [&["/tool", "become", "5"], &["-u", "5", "--entrypoint", "/setuid"]];
+        for (change, way) in changes.iter().flat_map(|change| [(change, "private"), (change, "trace")]) {
+            // Whoever of the two is killed, the other ends the container.
+            for is_outer in [false, true] {
+                let mut command = cx.granted("");
+                command.args(["run", "--emulation", way, "-e", &format!("MARK={mark}")]).env("MARK", &mark);
+                match change {
+                    ["/tool", words @ ..] => command.args(["--entrypoint", "/tool", &image]).args(words),
+                    options => command.args(*options).arg(&image),
+                };
+                let mut child = command.args(["wait", "-"]).stdout(Stdio::piped()).spawn().unwrap();
+                let mut out = BufReader::new(child.stdout.take().unwrap());
+                let mut line = String::new();
+                while line != "ready\n" {
+                    line.clear();
+                    assert!(out.read_line(&mut line).unwrap() > 0, "{change:?} {way}");
+                }
+                if is_outer {
+                    let file = format!("/proc/{0}/task/{0}/children", child.id());
+                    let children = fs::read_to_string(file).unwrap();
+                    let outer: i32 = children.split_whitespace().next().unwrap().parse().unwrap();
+                    let outer = rustix::process::Pid::from_raw(outer).unwrap();
+                    rustix::process::kill_process(outer, rustix::process::Signal::KILL).unwrap();
+                } else {
+                    child.kill().unwrap();
+                }
+                child.wait().unwrap();
+                gone(&format!("{change:?} {way} {is_outer}"), || marked(&mark));
+            }
+        }
+    }
 }

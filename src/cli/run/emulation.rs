@@ -4,12 +4,14 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::super::printer::{HINT, WARNING, line};
+use super::super::emulator::find_or_fetch;
+use super::super::printer::{HINT, Printer, Verbosity, WARNING, line};
+use super::super::report::Told;
 use super::variable;
 use crate::elf::{self, Identity};
 use crate::emulator::{self, EmulatorError, Options};
 use crate::image::ImageConfiguration;
-use crate::sandbox::{DEFAULT_PATH, Emulation, Emulator, Handlers, Process, Tuning, size};
+use crate::sandbox::{DEFAULT_PATH, Debug, Emulation, Emulator, Gdb, Handlers, Process, Tuning, size};
 use crate::target::{Catalogue, Guest, Platform, Target};
 use crate::tree::root::{Folder, Root as _, resolve};
 
@@ -46,6 +48,15 @@ pub(super) struct EmulationArgs {
     /// A variable that foreign programs have and their emulators do not, such as `LD_PRELOAD`
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     guest_env: Vec<(String, String)>,
+
+    /// Have the first foreign program wait for a debugger (`gdb-multiarch`) at this port of the loopback, 0 for a free one, or at this
+    /// socket
+    #[arg(long, value_name = "PORT|SOCKET", value_parser = gdb)]
+    gdb: Option<Gdb>,
+
+    /// Write the system calls of all foreign programs to this file
+    #[arg(long, value_name = "FILE")]
+    strace: Option<PathBuf>,
 }
 
 /// The values of `--emulation`.
@@ -57,14 +68,22 @@ pub(in crate::cli) enum Way {
     Host,
     /// By tracing what is executed, on every Linux from 4.8 on
     Trace,
+    /// By an emulator that executes foreign programs by itself, where the cache has one
+    Direct,
 }
 
-impl From<Way> for Emulation {
-    fn from(way: Way) -> Self {
-        match way {
-            Way::Private => Self::Private,
-            Way::Host => Self::Host,
-            Way::Trace => Self::Trace,
+impl Way {
+    /// The way that is meant.
+    pub(in crate::cli) fn emulation(self) -> Result<Emulation, Told> {
+        match self {
+            Self::Private => Ok(Emulation::Private),
+            Self::Host => Ok(Emulation::Host),
+            Self::Trace => Ok(Emulation::Trace),
+            // None that Debian builds can, and no other is ever put into the cache.
+            Self::Direct => Err(Told::new(
+                "no emulator in the cache executes foreign programs by itself, as `--emulation direct` wants it",
+                "leave `--emulation` out: `private`, `host` and `trace` need no such emulator",
+            )),
         }
     }
 }
@@ -74,27 +93,35 @@ impl From<Way> for Emulation {
 pub(super) struct Emulated {
     pub(super) way: Option<Emulation>,
     pub(super) handlers: Handlers,
+    pub(super) debug: Debug,
     target: Option<Target>,
     cpu: Option<String>,
 }
 
 impl EmulationArgs {
-    /// Finds the emulators for an image with this config and platform, and has them run as the options say.
+    /// Finds the emulators for an image with this config and platform, which are fetched where that may be, and has them run as the
+    /// options say.
     pub(super) fn prepare(
         self,
         config: &ImageConfiguration,
         platform: &Platform,
         cache: &Path,
+        may_fetch: bool,
+        printer: Printer,
     ) -> anyhow::Result<Emulated> {
+        let way = self.emulation.map(Way::emulation).transpose()?;
         let target = self.target.as_deref().map(|name| Catalogue::builtin().resolve(name)).transpose()?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
         let options = Options { given: self.emulator, cache, search: &search };
-        let mut handlers = Handlers::of(
-            config,
-            platform,
-            &options,
-            target.as_ref().map(|target| target.qemu.guest.as_str()),
-        )?;
+        let wanted = target.as_ref().map(|target| target.qemu.guest.as_str());
+        let find = |guest| {
+            if may_fetch {
+                find_or_fetch(guest, &Platform::host(), options.clone(), printer)
+            } else {
+                Ok(emulator::find(guest, &Platform::host(), &options)?)
+            }
+        };
+        let mut handlers = Handlers::of(config, platform, &options, wanted, find)?;
         let cpu = self.cpu.or_else(|| target.as_ref()?.qemu.cpu.clone());
         let is_native = |target: &&Target| {
             let own = Catalogue::builtin().target(&Platform::host().to_string());
@@ -106,12 +133,30 @@ impl EmulationArgs {
             cpu: cpu.clone(),
             stack_size: self.stack_size,
             env: self.guest_env.into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
+            gdb: self.gdb.is_some(),
+            calls: self.strace.is_some(),
         })?;
         if let Some(model) = &cpu {
-            check_model(&handlers, model, &search)?;
+            check_model(&handlers, model, &options)?;
         }
-        let way = self.emulation.map(Into::into);
-        Ok(Emulated { way, handlers, target, cpu })
+        let debug = Debug::new(self.gdb.as_ref(), self.strace.as_deref())?;
+        if let Some(place) = debug.place()
+            && !printer.is(Verbosity::Quiet)
+        {
+            line(format_args!("gdb: waiting at {place}, for `gdb-multiarch -ex 'target remote {place}'`"));
+        }
+        Ok(Emulated { way, handlers, debug, target, cpu })
+    }
+}
+
+/// A number is a port, all else a path.
+fn gdb(text: &str) -> Result<Gdb, String> {
+    match text.parse() {
+        Ok(port) => Ok(Gdb::Port(port)),
+        Err(_) if text.is_empty() || text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Err("a port is a number up to 65535".into())
+        }
+        Err(_) => Ok(Gdb::Socket(text.into())),
     }
 }
 
@@ -122,13 +167,16 @@ fn bytes(text: &str) -> Result<u64, String> {
 }
 
 /// Asks the emulator that has the model, or where only the image has it this machine's own, whether there is such a model.
-fn check_model(handlers: &Handlers, model: &str, search: &[PathBuf]) -> Result<(), EmulatorError> {
+fn check_model(handlers: &Handlers, model: &str, options: &Options<'_>) -> Result<(), EmulatorError> {
     let has_model = |handler: &&crate::sandbox::Handler| handler.flags.iter().any(|flag| flag == model);
     let Some(handler) = handlers.list.iter().find(has_model) else { return Ok(()) };
     let guest: Option<&Guest> = Catalogue::builtin().guest(&handler.guest).ok();
     let path = match &handler.emulator {
         Emulator::Host(path) => Some(PathBuf::from(path)),
-        Emulator::Inside(_) => guest.and_then(|guest| emulator::own(guest, search)),
+        Emulator::Inside(_) => match guest {
+            Some(guest) => emulator::own(guest, options.search, &mut emulator::fitting(options.cache)?),
+            None => None,
+        },
     };
     path.map_or(Ok(()), |path| emulator::check_model(&path, &handler.guest, model))
 }

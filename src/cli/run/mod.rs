@@ -93,6 +93,7 @@ impl Args {
         let cache = dirs::cache()?;
         let signals = Signals::catch().map_err(|source| SandboxError::Start { source })?;
 
+        let may_fetch = self.root.may_fetch();
         let mut files = self.root.find(&mut command, &self.registry, printer)?;
         let overrides = Overrides {
             args: command,
@@ -111,8 +112,9 @@ impl Args {
         let name = self.network.name.clone();
         let network = self.network.network(&files.config, printer)?;
         let process = Process::of(&files.config, overrides, &hostname)?;
-        let emulated = self.emulation.prepare(&files.config, &files.platform, &cache)?;
-        let handlers = emulated.handlers.clone();
+        let mut emulated =
+            self.emulation.prepare(&files.config, &files.platform, &cache, may_fetch, printer)?;
+        let (handlers, debug) = (emulated.handlers.clone(), std::mem::take(&mut emulated.debug));
 
         printer.verbose(format_args!("the image is for {}", files.platform));
         for handler in handlers.list.iter().filter(|handler| !handler.spare) {
@@ -138,6 +140,7 @@ impl Args {
             network,
             handlers,
             emulation: emulated.way,
+            debug,
             init,
             terminal,
             output: None,

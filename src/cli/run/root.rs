@@ -28,7 +28,7 @@ pub(super) struct RootArgs {
     #[arg(long)]
     read_only: bool,
 
-    /// When to fetch an image from its registry into the store
+    /// When to fetch an image from its registry into the store; with `never`, a missing emulator is not fetched either
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Missing)]
     pull: When,
 
@@ -81,6 +81,11 @@ enum Origin {
 }
 
 impl RootArgs {
+    /// Whether anything that is missing may be fetched: `--pull never` keeps from the network altogether.
+    pub(super) fn may_fetch(&self) -> bool {
+        !matches!(self.pull, When::Never)
+    }
+
     /// Finds the files; and takes the image's name off `command`, if there is one.
     pub(super) fn find(
         &self,

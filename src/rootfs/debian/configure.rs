@@ -10,13 +10,13 @@ use serde_json::json;
 
 use super::member::Member;
 use super::{Request, script};
-use crate::emulator::Options;
+use crate::emulator::{self, Options};
 use crate::progress::Progress;
 use crate::rootfs::RootfsError;
 use crate::rootfs::names::Names;
 use crate::sandbox::{
-    Confine, ConfineOptions, Container, Folder, Handlers, Ids, Limits, Mode, Network, Process, Root, Seccomp,
-    Signals, Terminal, Tuning, User, remove_trees,
+    Confine, ConfineOptions, Container, Debug, Folder, Handlers, Ids, Limits, Mode, Network, Process, Root,
+    Seccomp, Signals, Terminal, Tuning, User, remove_trees,
 };
 use crate::target::{Catalogue, Platform};
 
@@ -55,7 +55,8 @@ impl Runner {
         let own = Catalogue::builtin().target(&Platform::host().to_string());
         let is_native = own.is_ok_and(|own| own.runs_natively(&target.qemu.guest));
         let wanted = (!is_native).then_some(target.qemu.guest.as_str());
-        let mut handlers = Handlers::of(&config, &target.platform, &options, wanted)
+        let find = |guest| emulator::find(guest, &Platform::host(), &options);
+        let mut handlers = Handlers::of(&config, &target.platform, &options, wanted, find)
             .map_err(|source| RootfsError::Emulator { source: Box::new(source) })?;
         if !is_native {
             let tuning = Tuning {
@@ -116,6 +117,7 @@ impl Runner {
             network: Network { mode: Mode::None, ..Network::default() },
             handlers: self.handlers,
             emulation: request.emulation,
+            debug: Debug::default(),
             init: true,
             terminal: Terminal::default(),
             output: Some(writer),

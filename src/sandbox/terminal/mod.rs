@@ -10,7 +10,6 @@
 //! job control are those of its own terminal, and none of ours.
 
 mod console;
-mod copying;
 mod inside;
 mod streams;
 

@@ -11,8 +11,8 @@ use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::isatty;
 
 use super::super::SandboxError;
+use super::super::copying::{Event, copy, drain};
 use super::super::link::Link;
-use super::copying::{Event, copy, drain};
 use super::{Console, MADE, Pty, READY, Terminal};
 
 /// The streams, as they will be.

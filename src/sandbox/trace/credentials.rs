@@ -1,5 +1,6 @@
 //! What a process may reach: the kernel judges by the caller's ids, so what is looked at for it is looked at with them.
 
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -28,6 +29,8 @@ pub(super) struct Assumed<'a> {
 pub(super) struct Own {
     credentials: Credentials,
     capabilities: CapabilitySets,
+    /// Whether it was another since [`Own::was_another`] was asked.
+    was_another: Cell<bool>,
 }
 
 /// What the kernel says of a thread, as far as it is of use here.
@@ -76,7 +79,8 @@ impl Status {
 impl Own {
     pub(super) fn read() -> io::Result<Self> {
         let credentials = Status::of(Path::new("/proc/self"))?.credentials;
-        Ok(Self { credentials, capabilities: rustix::thread::capabilities(None)? })
+        let capabilities = rustix::thread::capabilities(None)?;
+        Ok(Self { credentials, capabilities, was_another: Cell::new(false) })
     }
 
     /// Takes on `other`'s ids. Where that cannot be had in full, what is looked at is the poorer for it, and the kernel
@@ -85,6 +89,7 @@ impl Own {
         if self.credentials == *other {
             return None;
         }
+        self.was_another.set(true);
         if self.credentials.groups != other.groups {
             set_groups(&other.groups);
         }
@@ -98,6 +103,11 @@ impl Own {
             }
         }
         Some(Assumed { own: self })
+    }
+
+    /// Whether it took on other ids since this was last asked. The kernel then forgets that this process is to die with its parent.
+    pub(super) fn was_another(&self) -> bool {
+        self.was_another.take()
     }
 
     /// Takes on the id of a file's owner.

@@ -21,7 +21,7 @@ use super::verdict::{self, Called, Verdict};
 use super::view::{Base, PATH_MOST, View};
 use super::{FOLDER, file_name, filter, names_folder, ptrace};
 use crate::sandbox::plan::Handler;
-use crate::sandbox::procfs;
+use crate::sandbox::{debug, lifeline, procfs};
 
 /// Children of all kinds, the threads that other processes made included (`__WALL`).
 const ALL: WaitOptions = WaitOptions::from_bits_retain(0x4000_0000);
@@ -35,6 +35,8 @@ const NAMES_MOST: usize = 4096;
 const LIST_MOST: usize = 16 << 20;
 /// How much of a list is read at a time; most end within it.
 const LIST_STEP: usize = 4096;
+/// What leads out of a `chroot` to the container's own root.
+const THROUGH: &[u8] = b"/proc/1/root";
 /// Flags of `execveat`.
 const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
 const AT_EMPTY_PATH: u64 = 0x1000;
@@ -49,13 +51,17 @@ pub(in crate::sandbox) enum End {
 }
 
 /// Traces `first`, which is seized, and all that come of it until it has ended.
-pub(in crate::sandbox) fn follow(first: Pid, handlers: &[Handler]) -> io::Result<End> {
+///
+/// # Errors
+/// Those of the system, and `ESRCH` where the supervisor has died, whose end of `lifeline` is closed then.
+pub(in crate::sandbox) fn follow(first: Pid, handlers: &[Handler], lifeline: &OwnedFd) -> io::Result<End> {
     let host = HOST.ok_or(Errno::OPNOTSUPP)?;
     let own = Own::read()?;
     let tracer = Tracer {
         host,
         first,
         handlers,
+        lifeline,
         own: &own,
         pending: HashMap::new(),
         root: None,
@@ -72,6 +78,7 @@ struct Tracer<'a> {
     /// The container's first process.
     first: Pid,
     handlers: &'a [Handler],
+    lifeline: &'a OwnedFd,
     own: &'a Own,
     /// The calls that were changed and are not over, by thread.
     pending: HashMap<Pid, Pending>,
@@ -102,7 +109,12 @@ struct Pending {
 #[derive(Debug)]
 enum Change {
     /// Its path is the emulator's, which gets these arguments.
-    Emulate { arguments: Vec<Argument>, scratch: Scratch },
+    Emulate {
+        arguments: Vec<Argument>,
+        /// Which come after the first of them, if it is the container's first foreign program.
+        first: Vec<Argument>,
+        scratch: Scratch,
+    },
     /// It is to fail with this error.
     Refuse(Errno),
 }
@@ -145,6 +157,9 @@ impl Tracer<'_> {
             if let Some(signal) = status.stopping_signal() {
                 // What is stopped can be killed at any moment; then the next status says so.
                 let _ = self.stopped(pid, signal, raw >> 16);
+                if self.own.was_another() {
+                    lifeline::hold(self.lifeline)?;
+                }
                 continue;
             }
             self.pending.remove(&pid);
@@ -222,8 +237,14 @@ impl Tracer<'_> {
                 after.set_argument(call.shape, usize::from(call.at), 0);
                 Change::Refuse(errno)
             }
-            Verdict::Emulate { handler, arguments } => {
+            Verdict::Emulate { handler, mut arguments } => {
                 let Some(mut path) = self.emulator(pid, &view, handler, &path)? else { return Ok(None) };
+                let first = self.handlers.get(handler).map_or(&[][..], |handler| &handler.first_flags);
+                let mut first: Vec<Argument> =
+                    first.iter().map(|flag| Argument::Text(flag.clone().into_bytes())).collect();
+                if path.starts_with(THROUGH) {
+                    arguments.iter_mut().chain(&mut first).for_each(lead_through);
+                }
                 path.push(0);
                 let address =
                     before.stack(call.shape).checked_sub(RED_ZONE + path.len() as u64).ok_or(Errno::FAULT)?;
@@ -232,7 +253,7 @@ impl Tracer<'_> {
                 if call.at {
                     after.set_argument(call.shape, 4, 0);
                 }
-                Change::Emulate { arguments, scratch }
+                Change::Emulate { arguments, first, scratch }
             }
         };
         let pending = Pending { call, before, change };
@@ -286,7 +307,7 @@ impl Tracer<'_> {
         }
         // After a `chroot` the way to it goes through the first process's root, where there is a `/proc`.
         let file = rustix::fs::statat(&root.folder, file_name(chosen), rustix::fs::AtFlags::empty())?;
-        let through = [b"/proc/1/root", own.as_slice()].concat();
+        let through = [THROUGH, own.as_slice()].concat();
         Ok((view.id(&through)? == (file.st_dev, file.st_ino)).then_some(through))
     }
 
@@ -296,7 +317,10 @@ impl Tracer<'_> {
         let former = i32::try_from(ptrace::message(pid)?).ok().and_then(Pid::from_raw);
         let pending = former.and_then(|former| self.pending.remove(&former));
         let emulated = match pending.map(|pending| pending.change) {
-            Some(Change::Emulate { arguments, .. }) => {
+            Some(Change::Emulate { mut arguments, first, .. }) => {
+                if !first.is_empty() && self.is_first_of_all() {
+                    arguments.splice(1..1, first);
+                }
                 if let Err(errno) = self.introduce(pid, &arguments) {
                     // The program is gone, and the emulator does not know what to run: as the kernel does then.
                     let _ = rustix::process::kill_process(pid, Signal::KILL);
@@ -310,6 +334,13 @@ impl Tracer<'_> {
             self.is_first_emulated = emulated || self.is_emulator(pid);
         }
         ptrace::go_on(pid, 0)
+    }
+
+    /// Whether no foreign program has begun before. The programs that `place` writes ask the same file.
+    fn is_first_of_all(&self) -> bool {
+        let Some(root) = &self.root else { return false };
+        let token = Path::new(debug::FOLDER).join(debug::TOKEN);
+        rustix::fs::unlinkat(&root.folder, token, rustix::fs::AtFlags::empty()).is_ok()
     }
 
     /// Whether the process runs one of the container's emulators.
@@ -366,6 +397,15 @@ impl Tracer<'_> {
         }
         ptrace::set_registers(pid, &registers)?;
         ptrace::go_on(pid, 0)
+    }
+}
+
+/// Makes a path of an emulator's own one that leads there after a `chroot`, too.
+fn lead_through(argument: &mut Argument) {
+    if let Argument::Text(text) = argument
+        && text.starts_with(FOLDER.as_bytes())
+    {
+        text.splice(0..0, THROUGH.iter().copied());
     }
 }
 

@@ -120,6 +120,7 @@ mod tests {
                 spare: false,
                 replaces: None,
                 flags: if guest == "arm" { vec!["-cpu".into(), "arm926".into()] } else { Vec::new() },
+                first_flags: Vec::new(),
             })
             .into()
     }

@@ -1,5 +1,6 @@
 /* 64-bit ARM. */
 NUMBERS(221, 64, 93, 220, 260, 129, 135, 137, 172, 154, 29)
+enum { NR_unlinkat = 35 };
 #define TIOCSPGRP 0x5410
 #define START(function) __asm__(".globl _start\n_start: mov x0,sp\n\tsub sp,sp,#" ROOM "\n\tbl " #function);
 static long call(long n, long a, long b, long c, long d) {

@@ -1,5 +1,6 @@
 /* 64-bit x86. The stack is aligned to 16 bytes where a process starts; a call instruction takes 8. */
 NUMBERS(59, 1, 60, 56, 61, 62, 14, 128, 39, 109, 16)
+enum { NR_unlinkat = 263 };
 #define TIOCSPGRP 0x5410
 #define START(function) __asm__(".globl _start\n_start: mov %rsp,%rdi\n\tsub $" ROOM ",%rsp\n\tcall " #function);
 static long call(long n, long a, long b, long c, long d) {

@@ -1,9 +1,9 @@
-//! Copying between the caller's terminal and the program.
+//! Copying between what is the caller's and the program.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 /// How much is copied at a time.
@@ -22,6 +22,16 @@ impl Event {
     pub(super) fn happen(&self) {
         // It can only fail when it has happened very often.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    /// Whether it has happened, or does so within this time.
+    pub(super) fn comes_within(&self, time: Timespec) -> io::Result<bool> {
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, Some(&time)) {
+            Ok(count) => Ok(count > 0),
+            Err(Errno::INTR) => Ok(false),
+            Err(err) => Err(err.into()),
+        }
     }
 }
 
