@@ -341,6 +341,7 @@ fn one_id_is_not_enough_and_is_told_before_anything_is_fetched() {
 
 /// A root file system as others make them: everything beneath a folder, with a device, a hard link and a program of a user.
 fn tarball() -> Vec<u8> {
+    use tar::EntryType::{Char, Directory, Link, Regular, Symlink};
     let mut builder = tar::Builder::new(Vec::new());
     let mut put = |kind: tar::EntryType, path: &str, link: &str, content: &[u8], mode: u32, owner: u64| {
         let mut header = tar::Header::new_gnu();
@@ -350,7 +351,7 @@ fn tarball() -> Vec<u8> {
         header.set_uid(owner);
         header.set_gid(owner);
         header.set_size(content.len() as u64);
-        if kind == tar::EntryType::Char {
+        if kind == Char {
             header.set_device_major(1).unwrap();
             header.set_device_minor(3).unwrap();
         }
@@ -360,7 +361,6 @@ fn tarball() -> Vec<u8> {
             builder.append_link(&mut header, format!("./root-1.0/{path}"), link).unwrap();
         }
     };
-    use tar::EntryType::{Char, Directory, Link, Regular, Symlink};
     put(Directory, "", "", b"", 0o755, 0);
     put(Directory, "bin/", "", b"", 0o755, 0);
     put(Regular, "bin/tool", "", b"tool", 0o4755, 0);
