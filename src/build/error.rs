@@ -1,14 +1,123 @@
 //! Why a build fails.
 
+use std::io;
+use std::path::PathBuf;
+
+use super::context::{ContextError, RemoteError};
 use crate::containerfile::{ContainerfileError, Position};
+use crate::emulator::EmulatorError;
+use crate::image::ImageError;
+use crate::layer::LayerError;
+use crate::sandbox::SandboxError;
 
 /// A build that cannot be done.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// The Containerfile cannot be understood, or asks for what is not there.
-    #[error("{0}")]
+    #[error(transparent)]
     File(#[from] ContainerfileError),
+    /// Files that an instruction copies are not to be had.
+    #[error("copying files of the context")]
+    Context {
+        /// Where in the Containerfile.
+        at: Position,
+        /// Why.
+        #[source]
+        source: Box<ContextError>,
+    },
+    /// What an instruction takes from an address is not to be had.
+    #[error("fetching what is added")]
+    Remote {
+        /// Where in the Containerfile.
+        at: Position,
+        /// Why.
+        #[source]
+        source: Box<RemoteError>,
+    },
+    /// An image that the build begins with, or copies from, is not to be had.
+    #[error("the image `{name}` is not to be had")]
+    Image {
+        /// Where in the Containerfile.
+        at: Position,
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<ImageError>,
+    },
+    /// Programs of the platform cannot be run.
+    #[error("running programs for {platform}")]
+    Emulator {
+        /// Where in the Containerfile.
+        at: Position,
+        /// The platform.
+        platform: String,
+        /// Why.
+        #[source]
+        source: Box<EmulatorError>,
+    },
+    /// A step's files or its container cannot be had.
+    #[error("doing this step")]
+    Sandbox {
+        /// Where in the Containerfile.
+        at: Position,
+        /// Why.
+        #[source]
+        source: Box<SandboxError>,
+    },
+    /// What a step runs has failed.
+    #[error("{}", ended(*.status))]
+    Run {
+        /// Where in the Containerfile.
+        at: Position,
+        /// What it ended with: as a shell says it.
+        status: u8,
+        /// The last of what it said.
+        output: Vec<String>,
+    },
+    /// A step's layer cannot be made.
+    #[error("making the layer of this step")]
+    Layer {
+        /// Where in the Containerfile.
+        at: Position,
+        /// Why.
+        #[source]
+        source: Box<LayerError>,
+    },
+    /// The image cannot be written.
+    #[error("writing the image")]
+    Write {
+        /// Why.
+        #[source]
+        source: Box<ImageError>,
+    },
+    /// The cache cannot be used.
+    #[error("using the build cache: `{}`", path.display())]
+    Cache {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A signal has asked the build to end.
+    #[error("the build was ended by signal {signal}")]
+    Interrupted {
+        /// The signal.
+        signal: i32,
+    },
+    /// A stage that is needed has failed; its own error says why.
+    #[error("a stage that is needed has failed")]
+    Needed,
+}
+
+fn ended(status: u8) -> String {
+    match status {
+        126 | 127 | 0..=124 => format!("the command ended with status {status}"),
+        125 => "the command cannot be started, or ended with status 125".into(),
+        _ => format!("the command ended with status {status}: by signal {}, if by one", status - 128),
+    }
 }
 
 impl BuildError {
@@ -25,6 +134,14 @@ impl BuildError {
     pub fn position(&self) -> Option<Position> {
         match self {
             Self::File(err) => Some(err.at),
+            Self::Context { at, .. }
+            | Self::Remote { at, .. }
+            | Self::Image { at, .. }
+            | Self::Emulator { at, .. }
+            | Self::Sandbox { at, .. }
+            | Self::Run { at, .. }
+            | Self::Layer { at, .. } => Some(*at),
+            Self::Write { .. } | Self::Cache { .. } | Self::Interrupted { .. } | Self::Needed => None,
         }
     }
 
@@ -33,6 +150,13 @@ impl BuildError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::File(err) => err.hint.clone(),
+            Self::Cache { .. } => {
+                Some("`POLYARCH_CACHE_DIR` may name another folder for what can be made again".into())
+            }
+            Self::Run { status: 127, .. } => {
+                Some("127 says that a program was not found; its name or `PATH` may be wrong".into())
+            }
+            _ => None,
         }
     }
 }

@@ -14,18 +14,53 @@
 //!   and `layer.json`, written last: `{"diff_id", "digest", "size"}`. One without it, whose lock nobody holds, is a killed build's.
 
 mod args;
+mod builder;
+mod cache;
 mod config;
 pub mod context;
+mod crew;
 mod error;
+mod files;
 mod graph;
+mod making;
+mod mounts;
+mod prune;
+mod result;
+mod shared;
 mod stage;
+mod staged;
 mod step;
+mod surroundings;
 mod taken;
 
 pub use args::{Args, PREDEFINED};
+pub use cache::{Cache, Info, Layer, Made, Record, Whose};
 pub use config::Settings;
 pub use error::BuildError;
+pub use files::enter;
 pub use graph::{Base, Node, graph, wanted};
+pub use prune::{Pruning, Removed};
+pub use result::{Built, One};
+pub use shared::Shared;
 pub use stage::{DEFAULT_PATH, StageState};
 pub use step::{Action, Copy, Run, Source, Step};
+pub use surroundings::{NamedContext, Options, Secret, Surroundings, Wanted};
 pub use taken::{Entry, Kind, Match};
+
+use crate::containerfile::Containerfile;
+use crate::sandbox::Signals;
+
+/// Builds what `options` ask for of `file`. The caller's program is started anew for its processes, so its `main` must call [`enter`] and
+/// [`crate::sandbox::enter`] before all else.
+///
+/// # Errors
+/// [`BuildError`], the first thing that went wrong. What was made before it stays in the cache.
+pub fn build(
+    file: &Containerfile,
+    options: &Options,
+    surroundings: &dyn Surroundings,
+    signals: &Signals,
+) -> Result<Built, BuildError> {
+    let staged = builder::build(file, options, surroundings, signals)?;
+    Built::new(staged, options)
+}

@@ -11,8 +11,8 @@ impl Finding {
     /// 32 hexadecimal digits that stay the same from run to run while the finding does: of its rule, file, target, platform, and
     /// what was expected and found.
     ///
-    /// Severity, message, layer and position count for nothing, nor do numbers and digests, so that a version that changes is not a
-    /// new finding. Of an image the name counts for nothing either, since tags change.
+    /// Severity, layer and position count for nothing, nor do digests, and numbers only where they are no versions that move on
+    /// ([`Rule::counts_numbers`]). Nor does the message, and of an image the name, since tags change.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
@@ -28,7 +28,7 @@ impl Finding {
             part(text.as_deref().unwrap_or_default().as_bytes());
         }
         for text in [&self.expected, &self.found] {
-            part(without_numbers(text.as_deref().unwrap_or_default()).as_bytes());
+            part(lasting(text.as_deref().unwrap_or_default(), self.rule.counts_numbers()).as_bytes());
         }
         hash.finalize()[..16].iter().fold(String::new(), |mut text, byte| {
             use std::fmt::Write as _;
@@ -55,15 +55,19 @@ impl Report {
     }
 }
 
-/// `text` with `#` for each number, and for each word of hexadecimal digits that is long enough for a digest.
-fn without_numbers(text: &str) -> String {
+/// `text` with `#` for each word of hexadecimal digits that is long enough for a digest, and, unless they count, for each number.
+fn lasting(text: &str, numbers_count: bool) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(character) = rest.chars().next() {
         let digits = |is: fn(&char) -> bool| rest.chars().take_while(is).count();
         let hexadecimal = digits(char::is_ascii_hexdigit);
         let decimal = digits(char::is_ascii_digit);
-        let length = if hexadecimal >= 12 { hexadecimal } else { decimal };
+        let length = match hexadecimal {
+            12.. => hexadecimal,
+            _ if numbers_count => 0,
+            _ => decimal,
+        };
         if length > 0 {
             plain.push('#');
             rest = &rest[length..];
@@ -77,7 +81,7 @@ fn without_numbers(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::without_numbers;
+    use super::lasting;
 
     #[test]
     fn numbers_and_digests_count_for_nothing() {
@@ -89,7 +93,8 @@ mod tests {
             ("größe 12", "größe #"),
             ("", ""),
         ] {
-            assert_eq!(without_numbers(text), expected);
+            assert_eq!(lasting(text, false), expected);
         }
+        assert_eq!(lasting("x86-64-v3 (9f86d081884c7d65)", true), "x86-64-v3 (#)");
     }
 }

@@ -45,6 +45,7 @@ pub fn judge(subject: &Subject<'_>, target: Option<&Target>, options: &Options) 
         blamed: HashSet::new(),
         unknown: BTreeMap::new(),
         arch: HashMap::new(),
+        loaders: HashSet::new(),
         served: Vec::new(),
     };
     judge.sort_files();
@@ -73,6 +74,15 @@ enum Arch {
     Other,
 }
 
+/// Why a fact is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Doubt {
+    /// The file does not declare it.
+    Undeclared,
+    /// The file has code beyond the target, and may choose at run time what of it it uses.
+    Chosen,
+}
+
 struct Judge<'a> {
     subject: &'a Subject<'a>,
     target: Option<&'a Target>,
@@ -84,9 +94,11 @@ struct Judge<'a> {
     /// Files whose architecture was told by another rule, which says more.
     blamed: HashSet<PathBuf>,
     /// Facts that nobody declares: how many files, and the first.
-    unknown: BTreeMap<Rule, (usize, PathBuf)>,
+    unknown: BTreeMap<(Rule, Doubt), (usize, PathBuf)>,
     /// By the number of the file.
     arch: HashMap<usize, Arch>,
+    /// Loaders that were found to serve programs of that kind.
+    loaders: HashSet<(String, closure::Kin)>,
     /// Guests that an emulator in the image serves.
     served: Vec<String>,
 }
@@ -198,8 +210,12 @@ impl Judge<'_> {
     }
 
     fn say_unknown(&mut self) {
-        for (rule, (count, path)) in std::mem::take(&mut self.unknown) {
+        for ((rule, doubt), (count, path)) in std::mem::take(&mut self.unknown) {
             let Some(target) = self.target else { continue };
+            if doubt == Doubt::Chosen {
+                self.say_chosen(target, rule, count, &path);
+                continue;
+            }
             let (what, wanted) = match rule {
                 Rule::Isa => ("their ISA level", target.elf.isa.clone().unwrap_or_default()),
                 Rule::FloatAbi => ("their float ABI", target.elf.float_abi.join(" or ")),
@@ -218,8 +234,23 @@ impl Judge<'_> {
         }
     }
 
-    fn forget(&mut self, rule: Rule, path: &Path) {
-        let entry = self.unknown.entry(rule).or_insert_with(|| (0, path.to_owned()));
+    fn say_chosen(&mut self, target: &Target, rule: Rule, count: usize, path: &Path) {
+        let path = path.display();
+        let (files, them) = if count == 1 {
+            (format!("the library `{path}` has code"), "asks which CPU it is on")
+        } else {
+            (format!("{count} libraries, `{path}` among them, have code"), "ask which CPU they are on")
+        };
+        let message = format!(
+            "{files} that {} does not run, and {them}: nobody can tell whether that code is used only where it runs",
+            target.name
+        );
+        let help = "nothing, where the library is known to choose by CPU; `--strict` makes it an error";
+        self.of_image(Verdict::new(rule, message, help).severity(Severity::Unknown));
+    }
+
+    fn doubt(&mut self, rule: Rule, doubt: Doubt, path: &Path) {
+        let entry = self.unknown.entry((rule, doubt)).or_insert_with(|| (0, path.to_owned()));
         entry.0 += 1;
     }
 }

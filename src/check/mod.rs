@@ -20,5 +20,5 @@ pub use finding::{Finding, Fit, Input, InputKind, Layer, Report, Severity, Summa
 pub use judge::{Options, judge};
 pub use policy::{Baseline, Day, Fault, Level, Policy, PolicyError, Position, UnknownLevel};
 pub use rule::{Explanation, Rule, UnknownRule};
-pub use run::{Check, Which};
+pub use run::{Allowing, Check, Which};
 pub use subject::{File, ImageFacts, Subject, What};

@@ -62,7 +62,7 @@ pub(super) fn judge(input: &OsStr, reference: &ImageRef, listing: &Listing) -> O
         _ => {}
     }
     let severity = reasons.iter().map(|(severity, _)| *severity).max()?;
-    let text: Vec<String> = reasons.into_iter().map(|(_, text)| text).collect();
+    let text = reasons.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ");
     Some(Finding {
         rule: Rule::ArchiveLayout,
         severity,
@@ -72,9 +72,9 @@ pub(super) fn judge(input: &OsStr, reference: &ImageRef, listing: &Listing) -> O
         line: None,
         layer: None,
         target: None,
-        message: format!("the archive is not one that every RouterOS device takes: {}", text.join("; ")),
+        message: format!("the archive is not one that every RouterOS device takes: {text}"),
         expected: Some("manifest.json of one image, its config and uncompressed layers in plain ustar".into()),
-        found: None,
+        found: Some(text),
         help: "`polyarch copy --profile routeros SOURCE docker-archive:FILE` writes the one that loads everywhere".into(),
     })
 }

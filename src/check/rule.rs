@@ -191,6 +191,24 @@ impl Rule {
         matches!(self, Self::AllowanceExpired | Self::AllowanceUnused | Self::BaselineGone)
     }
 
+    /// Whether another number in what was expected or found is another finding: it is no version or size that moves on, as it is for
+    /// these rules only.
+    #[must_use]
+    pub(super) fn counts_numbers(self) -> bool {
+        !matches!(
+            self,
+            Self::SymbolVersion
+                | Self::NeededMissing
+                | Self::NeededMismatch
+                | Self::Kernel
+                | Self::Size
+                | Self::ArchiveLayout
+                | Self::Shebang
+                | Self::Entrypoint
+                | Self::Emulator
+        )
+    }
+
     /// One line for lists.
     #[must_use]
     pub fn summary(self) -> &'static str {

@@ -27,6 +27,12 @@ pub enum Which {
     All,
 }
 
+/// Knows what a project allows.
+pub trait Allowing: std::fmt::Debug {
+    /// Takes out of `report` what is allowed.
+    fn allow(&self, report: &mut Report);
+}
+
 /// What is checked against what.
 #[derive(Debug)]
 pub struct Check<'a> {
@@ -38,8 +44,8 @@ pub struct Check<'a> {
     pub as_root: bool,
     /// What is held besides.
     pub options: Options,
-    /// Whether no finding is asked for, but which of the targets each input fits.
-    pub fits: bool,
+    /// Where no finding is asked for, but which of the targets each input fits: what takes out of a report what is allowed.
+    pub fits: Option<&'a dyn Allowing>,
     /// What layers that were read before hold.
     pub memory: Option<&'a LayerMemory>,
     /// How images are reached.
@@ -82,10 +88,8 @@ impl Found {
         if targets.is_empty() {
             self.findings.extend(judge(subject, None, options));
         }
-        if check.fits {
-            for target in targets {
-                self.fits.push(Fit::of(subject, target, options));
-            }
+        if let Some(allowing) = check.fits {
+            self.fits.extend(targets.iter().map(|target| Fit::of(subject, target, options, allowing)));
             return;
         }
         for target in targets {
@@ -274,7 +278,7 @@ impl Check<'_> {
             return Ok(images.iter().map(|image| (image, targets.clone())).collect());
         }
         // Which image is asked for no target says, where all are asked for.
-        if self.targets.is_empty() || self.fits {
+        if self.targets.is_empty() || self.fits.is_some() {
             let Which::Best(wanted) = &self.which else { return Ok(Vec::new()) };
             let image = find(wanted)
                 .ok_or_else(|| ImageError::Platform { wanted: wanted.to_string(), present: present() })?;
@@ -364,9 +368,14 @@ impl Check<'_> {
 }
 
 impl Fit {
-    fn of(subject: &Subject<'_>, target: &Target, options: &Options) -> Self {
+    fn of(subject: &Subject<'_>, target: &Target, options: &Options, allowing: &dyn Allowing) -> Self {
         let findings = judge(subject, Some(target), options);
-        let mut errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+        let input = Input { name: subject.input.clone(), kind: subject.kind, platforms: Vec::new() };
+        let mut report = Report::new(vec![input], vec![target.name.clone()], findings, (0, 0));
+        allowing.allow(&mut report);
+        let is_own = |finding: &&Finding| !finding.rule.is_about_policy();
+        let mut errors =
+            report.findings.iter().filter(is_own).filter(|finding| finding.severity == Severity::Error);
         let why = errors.next().map(|finding| format!("{}: {}", finding.rule, finding.message));
         let count = errors.count() + usize::from(why.is_some());
         Self {

@@ -3,7 +3,9 @@
 //! Nothing imports this room. It alone prints, reads the environment and knows exit statuses.
 
 mod binfmt;
+mod build;
 mod bundle;
+mod cache;
 mod check;
 mod copy;
 mod dirs;
@@ -32,7 +34,7 @@ use clap::{ArgAction, Parser, Subcommand};
 use exit::ExitStatus;
 use printer::{Printer, Verbosity};
 
-/// Inspect, bundle and run programs and images for any CPU architecture, without a daemon and without root.
+/// Build, inspect, bundle and run programs and images for any CPU architecture, without a daemon and without root.
 #[derive(Debug, Parser)]
 #[command(name = "polyarch", version, propagate_version = true, max_term_width = 100)]
 struct Cli {
@@ -53,12 +55,14 @@ enum Command {
     Inspect(inspect::Args),
     Check(check::Args),
     // Boxed, since they have many more options than the others.
+    Build(Box<build::Args>),
     Bundle(Box<bundle::Args>),
     Run(Box<run::Args>),
     Copy(copy::Args),
     Image(image::Args),
     Index(index::Args),
     Matrix(matrix::Args),
+    Cache(cache::Args),
     Emulator(emulator::Args),
     Binfmt(binfmt::Args),
     Target(target::Args),
@@ -75,12 +79,14 @@ impl Command {
             Self::Target(args) => args.execute(printer),
             Self::Emulator(args) => args.execute(printer),
             Self::Binfmt(args) => args.execute(printer),
+            Self::Build(args) => args.execute(printer),
             Self::Bundle(args) => args.execute(printer),
             Self::Run(args) => args.execute(printer),
             Self::Copy(args) => args.execute(printer),
             Self::Image(args) => args.execute(printer),
             Self::Index(args) => args.execute(printer),
             Self::Matrix(args) => args.execute(printer),
+            Self::Cache(args) => args.execute(printer),
             Self::Doctor(args) => args.execute(printer),
             Self::Rootfs(args) => args.execute(printer),
             Self::Routeros(args) => args.execute(printer),
@@ -126,6 +132,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     // Started anew by itself, as a process of a container.
     if let Some(status) = crate::sandbox::enter(&args) {
+        return status;
+    }
+    if let Some(status) = crate::build::enter(&args) {
         return status;
     }
     let cli = match Cli::try_parse_from(&args) {

@@ -9,6 +9,8 @@ use super::exit;
 use super::printer::{ERROR, HINT, line};
 use super::table::shown;
 use crate::binfmt::{BinfmtError, ExportError, RuleError};
+use crate::build::BuildError;
+use crate::build::context::ContextError;
 use crate::bundle::BundleError;
 use crate::bundle::routeros::RouterOsError;
 use crate::check::{CheckError, PolicyError, UnknownRule, UnknownSeverity};
@@ -47,6 +49,9 @@ pub(super) fn report(err: &anyhow::Error, failure: u8) -> ExitCode {
             if failure == exit::RUN_FAILURE || matches!(err, SandboxError::Interrupted { .. }) {
                 status = found;
             }
+        }
+        if let Some(BuildError::Interrupted { signal }) = cause.downcast_ref() {
+            status = u8::try_from(128 + signal).unwrap_or(failure);
         }
         if let Some(err) = cause.downcast_ref::<ExecError>() {
             status = exec_status(err);
@@ -118,17 +123,22 @@ fn hints(err: &(dyn Error + 'static)) -> Vec<String> {
         ($($kind:ty),* $(,)?) => {
             $(if let Some(err) = err.downcast_ref::<$kind>() {
                 return err.hint().into_iter().collect();
+            }
+            if let Some(err) = err.downcast_ref::<Box<$kind>>() {
+                return err.hint().into_iter().collect();
             })*
         };
     }
     ask!(
         BinfmtError,
+        BuildError,
         RecipeError,
         RootfsError,
         BundleError,
         RouterOsError,
         CheckError,
         ConfineError,
+        ContextError,
         DebianError,
         ElfError,
         EmulatorError,

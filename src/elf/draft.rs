@@ -34,6 +34,8 @@ pub(super) struct Draft {
     pub(super) isa: Option<String>,
     pub(super) float_abi: Option<String>,
     pub(super) features: Vec<String>,
+    /// Whether level and features are the most that any part has, and name a unit that such parts are often written for by hand.
+    pub(super) is_most: bool,
     pub(super) evidence: BTreeMap<&'static str, Evidence>,
 }
 

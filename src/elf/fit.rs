@@ -88,15 +88,34 @@ pub fn fit(identity: &Identity, target: &Target) -> Vec<Mismatch> {
         }
     };
     check(fits_abi(identity, target), Mismatch::Abi);
-    if let (Some(has), Some(needs)) = (&profile.isa, &identity.isa) {
+    // How floating point numbers are passed is not chosen at run time, which instructions are used is.
+    let takes_soft = profile.float_abi.iter().any(|float| float == "soft");
+    let passes_softly = identity.float_abi.as_deref() == Some("softfp") && takes_soft;
+    for mismatch in beyond(identity, target) {
+        check(identity.chooses && (mismatch != Mismatch::FloatAbi || passes_softly), mismatch);
+    }
+    wrong
+}
+
+/// What of the CPU `identity` names and `target` does not have. A library that chooses at run time what it uses fits all the same.
+pub fn beyond(identity: &Identity, target: &Target) -> Vec<Mismatch> {
+    let profile = &target.elf;
+    let mut wrong = Vec::new();
+    if let (Some(has), Some(needs)) = (&profile.isa, &identity.isa)
         // A level that is not known is none that can be held against anything.
-        check(isa::includes(has, needs).unwrap_or(true), Mismatch::Isa);
+        && !isa::includes(has, needs).unwrap_or(true)
+    {
+        wrong.push(Mismatch::Isa);
     }
-    if let Some(float) = identity.float_abi.as_deref().filter(|float| *float != "any") {
-        let accepted = &profile.float_abi;
-        check(accepted.is_empty() || accepted.iter().any(|known| known == float), Mismatch::FloatAbi);
+    if let Some(float) = identity.float_abi.as_deref().filter(|float| *float != "any")
+        && !profile.float_abi.is_empty()
+        && !profile.float_abi.iter().any(|known| known == float)
+    {
+        wrong.push(Mismatch::FloatAbi);
     }
-    check(excluded(identity, target).next().is_none(), Mismatch::Feature);
+    if excluded(identity, target).next().is_some() {
+        wrong.push(Mismatch::Feature);
+    }
     wrong
 }
 

@@ -14,7 +14,7 @@ use super::layout::Layout;
 use super::notes::{self, Note};
 use super::reader::Reader;
 use super::toolchain::{self, Toolchain};
-use super::{ElfError, arch, fit, go, values};
+use super::{ElfError, arch, fit, go, rodata, values};
 use crate::target::{Catalogue, Endianness, machine};
 
 /// What an ELF file says of itself.
@@ -84,6 +84,10 @@ pub struct Identity {
     /// The versions of its own symbols, of a library that has any.
     #[serde(skip)]
     pub provided: Vec<String>,
+    /// Whether some of what level and features name may be used only where the CPU has it: a library that asks which CPU it
+    /// is on, and whose attributes tell the most that any part of it has.
+    #[serde(skip)]
+    pub chooses: bool,
 }
 
 /// A platform of which not everything may be known.
@@ -119,6 +123,16 @@ impl Identity {
         let (linkage, linkage_evidence) = linkage(&layout, dynamic.as_ref(), interpreter.as_deref());
         if let Some(evidence) = linkage_evidence {
             draft.evidence.insert("linkage", evidence);
+        }
+        let is_library = linkage == Some("dynamic") && interpreter.is_none();
+        let mut parts = Parts { layout: &mut layout, file, notes: &notes, interpreter: None };
+        let chooses = is_library && draft.is_most && rodata::asks_for_cpu(&mut parts)?;
+        if chooses {
+            for fact in ["isa", "features"] {
+                if let Some(evidence) = draft.evidence.get_mut(fact) {
+                    evidence.from.push_str("; it asks which CPU it is on, so not all of it need be used");
+                }
+            }
         }
         let kernel = notes.iter().find(|note| note.name == b"GNU" && note.kind == 1).and_then(|note| {
             let word = |at: usize| note.desc.pread_with::<u32>(at, layout.endian()).ok();
@@ -176,6 +190,7 @@ impl Identity {
             alignment,
             versions: dynamic.versions,
             provided: dynamic.provided,
+            chooses,
         };
         identity.place();
         Ok(identity)

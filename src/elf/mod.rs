@@ -26,7 +26,7 @@ pub mod values;
 use std::io;
 
 pub use draft::{Evidence, Source};
-pub use fit::{Mismatch, fit};
+pub use fit::{Mismatch, beyond, fit};
 pub use identity::{Identity, PlatformFact};
 pub use kind::{Kind, Script, kind};
 pub use reader::{Blocks, Reader};

@@ -20,8 +20,31 @@ pub(super) struct Found {
 
 pub(super) fn search(parts: &mut Parts<'_, '_>) -> Result<Found, ElfError> {
     let mut found = Found::default();
-    let section = parts.layout.section(b".rodata").map(|section| (section.sh_offset, section.sh_size));
-    let Some((offset, len)) = section else { return Ok(found) };
+    pieces(parts, b".rodata", |bytes| {
+        found.rust = found.rust.take().or_else(|| rust(bytes));
+        found.musl = found.musl.take().or_else(|| musl(bytes));
+        found.rust.is_some()
+    })?;
+    Ok(found)
+}
+
+/// Whether a library asks which CPU it is on: it calls `getauxval`, or names the files that tell.
+pub(super) fn asks_for_cpu(parts: &mut Parts<'_, '_>) -> Result<bool, ElfError> {
+    const CALL: &[u8] = b"\0getauxval\0";
+    const FILES: [&[u8]; 2] = [b"/proc/self/auxv", b"/proc/cpuinfo"];
+    let is_there = |bytes: &[u8], text: &[u8]| memchr::memmem::find(bytes, text).is_some();
+    let calls = pieces(parts, b".dynstr", |bytes| is_there(bytes, CALL))?;
+    Ok(calls || pieces(parts, b".rodata", |bytes| FILES.iter().any(|file| is_there(bytes, file)))?)
+}
+
+/// Goes through a section by pieces, until `found` has what it looks for.
+fn pieces(
+    parts: &mut Parts<'_, '_>,
+    section: &[u8],
+    mut found: impl FnMut(&[u8]) -> bool,
+) -> Result<bool, ElfError> {
+    let section = parts.layout.section(section).map(|section| (section.sh_offset, section.sh_size));
+    let Some((offset, len)) = section else { return Ok(false) };
     let len = len.min(MOST);
     let mut at = 0;
     while at < len {
@@ -31,14 +54,15 @@ pub(super) fn search(parts: &mut Parts<'_, '_>) -> Result<Found, ElfError> {
         else {
             break;
         };
-        found.rust = found.rust.or_else(|| rust(&bytes));
-        found.musl = found.musl.or_else(|| musl(&bytes));
-        if found.rust.is_some() || piece < PIECE {
+        if found(&bytes) {
+            return Ok(true);
+        }
+        if piece < PIECE {
             break;
         }
         at += PIECE - OVERLAP;
     }
-    Ok(found)
+    Ok(false)
 }
 
 fn musl(bytes: &[u8]) -> Option<String> {

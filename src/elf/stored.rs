@@ -35,6 +35,7 @@ struct Stored {
     is_loadable: bool,
     versions: Vec<(String, Vec<String>)>,
     provided: Vec<String>,
+    chooses: bool,
 }
 
 impl Identity {
@@ -68,6 +69,7 @@ impl Identity {
             is_loadable: self.is_loadable,
             versions: self.versions.clone(),
             provided: self.provided.clone(),
+            chooses: self.chooses,
         };
         // Strings, numbers and lists of them are JSON.
         serde_json::to_vec(&stored).unwrap_or_default()
@@ -115,6 +117,7 @@ impl Identity {
             is_loadable: stored.is_loadable,
             versions: stored.versions,
             provided: stored.provided,
+            chooses: stored.chooses,
         })
     }
 }

@@ -44,6 +44,19 @@ struct Entry {
     facts: Facts,
 }
 
+/// The digest of the emulator at `path`, in hexadecimal digits, which `cache` remembers.
+///
+/// # Errors
+/// [`EmulatorError`] where it cannot be read.
+pub fn sha256(cache: &Path, path: &Path) -> Result<String, EmulatorError> {
+    let now = path.metadata().map_err(|source| EmulatorError::Read { path: path.into(), source })?;
+    // Whether it was asked what it is does not matter here.
+    match recall(&place(cache, &now)).filter(|known| known.state == state(&now)) {
+        Some(known) => Ok(known.facts.sha256),
+        None => facts(cache, path, true).map(|facts| facts.sha256),
+    }
+}
+
 /// The digest of the file at `path`, and, with `ask`, what the program tells of itself; from an earlier reading where nothing
 /// has changed since.
 pub(super) fn facts(cache: &Path, path: &Path, ask: bool) -> Result<Facts, EmulatorError> {

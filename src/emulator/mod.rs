@@ -27,7 +27,7 @@ pub use error::{EmulatorError, PinFault, Unfit};
 pub use fetch::{FetchOptions, fetch, fetch_each, served};
 pub use find::{Options, SEARCH, find, fitting, own};
 pub use list::{Available, Cached, OnHost, Pair, Refused, hosts, list};
-pub use memo::Fitting;
+pub use memo::{Fitting, sha256};
 pub use models::check_model;
 pub use pins::{Pin, Pins};
 pub use prune::{Pruned, Reason, prune};

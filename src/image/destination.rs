@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::io::Read;
+use std::path::Path;
 
 use oci_spec::image::Descriptor;
 
@@ -47,6 +48,14 @@ pub trait Destination: Debug + Sync + Send {
     /// # Errors
     /// [`ImageError`] where `content` cannot be read, or it cannot be written.
     fn put_blob(&self, content: &mut dyn Read, expected: Option<&Descriptor>) -> Result<Blob, ImageError>;
+
+    /// Makes the file at `path` the blob `entry`, where the two can be one file; gives whether they can.
+    ///
+    /// # Errors
+    /// As [`Destination::put_blob`].
+    fn link_blob(&self, _path: &Path, _entry: &Descriptor) -> Result<bool, ImageError> {
+        Ok(false)
+    }
 
     /// Writes a config, whose digest `entry` has.
     ///

@@ -11,7 +11,7 @@ pub(super) fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], part: &str) ->
 }
 
 /// `value` with the keys of every object in order. The types of images hold unordered maps.
-pub(super) fn canonical(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+pub fn canonical(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     serde_json::to_vec(&sorted(serde_json::to_value(value)?))
 }
 

@@ -125,7 +125,12 @@ impl One<'_> {
 
     fn as_it_is(&self, layer: Descriptor) -> Result<Descriptor, ImageError> {
         let destination = self.work.destination;
-        if !destination.has_blob(&layer)? {
+        if destination.has_blob(&layer)? {
+            return Ok(layer);
+        }
+        let file = self.work.source.file(&layer);
+        let is_linked = file.map(|path| destination.link_blob(&path, &layer)).transpose()?;
+        if is_linked != Some(true) {
             destination.put_blob(&mut self.read()?, Some(&layer))?;
         }
         Ok(layer)

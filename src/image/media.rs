@@ -34,6 +34,13 @@ const LAYERS: &[(&str, Option<&str>)] = &[
     ),
 ];
 
+/// OCI's media type of a layer that an image of either family has.
+#[must_use]
+pub fn oci_layer_type(kind: &MediaType) -> MediaType {
+    let known = LAYERS.iter().find(|(oci, docker)| *oci == kind.as_ref() || *docker == Some(kind.as_ref()));
+    known.map_or_else(|| kind.clone(), |(oci, _)| MediaType::from(*oci))
+}
+
 impl Family {
     /// The family of a manifest's or index's media type.
     pub(super) fn of(kind: &MediaType) -> Self {

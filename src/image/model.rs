@@ -23,6 +23,7 @@ pub struct LayerInfo {
 #[derive(Debug)]
 pub struct Image {
     digest: Digest,
+    raw_config: Vec<u8>,
     config: ImageConfiguration,
     layers: Vec<LayerInfo>,
     entries: Vec<Descriptor>,
@@ -45,11 +46,12 @@ impl Image {
         } else {
             raw.digest
         };
-        let config: ImageConfiguration = parse(&config, "config")?;
+        let raw_config = config;
+        let config: ImageConfiguration = parse(&raw_config, "config")?;
         let ids = diff_ids(&config, manifest.layers().len())?;
         let layers = manifest.layers().iter().zip(ids);
         let layers = layers.map(|(layer, diff_id)| LayerInfo { diff_id, size: layer.size() }).collect();
-        Ok(Self { digest, config, layers, entries: manifest.layers().clone(), source })
+        Ok(Self { digest, raw_config, config, layers, entries: manifest.layers().clone(), source })
     }
 
     /// The manifest's digest, or the config's where the file holds no manifest: docker's image id.
@@ -62,6 +64,18 @@ impl Image {
     #[must_use]
     pub fn config(&self) -> &ImageConfiguration {
         &self.config
+    }
+
+    /// The config as it is stored, with all that is not known here.
+    #[must_use]
+    pub fn raw_config(&self) -> &[u8] {
+        &self.raw_config
+    }
+
+    /// The layers as the manifest has them, the lowest first.
+    #[must_use]
+    pub fn entries(&self) -> &[Descriptor] {
+        &self.entries
     }
 
     /// The platform, as the config says.

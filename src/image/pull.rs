@@ -75,6 +75,46 @@ impl Wanted {
         Ok(None)
     }
 
+    /// The image that `text` names, for `platform`: from a file, the store or a registry, as `pull` says. Where it is there for one other
+    /// platform only, it is given all the same.
+    ///
+    /// # Errors
+    /// [`ImageError`] where it is not to be had.
+    pub fn image(
+        text: &str,
+        platform: &Platform,
+        pull: Pull,
+        access: &Access,
+        progress: &dyn Progress,
+    ) -> Result<Image, ImageError> {
+        let reference = ImageRef::find(text)
+            .map_err(|err| ImageError::Invalid { part: format!("name `{text}`"), reason: err.to_string() })?;
+        let of = |is_exact| Self::new(text, &reference, access, platform, is_exact);
+        let (Some(exact), Some(any)) = (of(true)?, of(false)?) else {
+            return Image::open(&reference, platform, access);
+        };
+        let stored = if pull == Pull::Always { None } else { exact.stored(access)? };
+        match (pull, stored) {
+            (Pull::Missing | Pull::Never, Some(image)) => return Ok(image),
+            (Pull::Newer, Some(image)) if !exact.is_remote() => return Ok(image),
+            (Pull::Newer, Some(image)) => {
+                return Ok(exact.pull(access, progress).unwrap_or(image));
+            }
+            _ => {}
+        }
+        if pull != Pull::Never && exact.is_remote() {
+            match exact.pull(access, progress) {
+                Err(ImageError::Platform { .. }) => {}
+                other => return other,
+            }
+        }
+        match any.stored(access)? {
+            Some(image) => Ok(image),
+            None if pull != Pull::Never && any.is_remote() => any.pull(access, progress),
+            None => any.missing(access),
+        }
+    }
+
     /// Why there is no [`Wanted::stored`] one.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::io::Read;
+use std::path::PathBuf;
 
 use oci_spec::image::{Descriptor, MediaType};
 use serde_json::Value;
@@ -117,6 +118,11 @@ pub trait Source: Debug + Sync + Send {
     /// # Errors
     /// [`ImageError`] where it is not there.
     fn blob(&self, entry: &Descriptor) -> Result<Box<dyn Read + Send + '_>, ImageError>;
+
+    /// The file of this machine that holds a blob and nothing else, where one does, and does not change.
+    fn file(&self, _entry: &Descriptor) -> Option<PathBuf> {
+        None
+    }
 }
 
 /// A small blob, whole: a config.

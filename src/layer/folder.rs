@@ -18,12 +18,14 @@ use super::{Digest, DigestWriter, LayerError};
 ///
 /// Of extended attributes those are kept that [`Unpacker`](super::Unpacker) gives back: `user.*`, capabilities and POSIX access lists. Sockets are
 /// left out.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct FolderWriter {
     /// The latest time of a file, in seconds since 1970.
     latest: u64,
     /// Whether the folder is an overlay's uppermost part, in which some files stand for what is gone.
     overlay: bool,
+    /// What the folder was a copy of, where only what has changed since is written.
+    over: Option<PathBuf>,
 }
 
 /// The files of one folder that are yet to be written, the last first.
@@ -33,7 +35,7 @@ impl FolderWriter {
     /// A writer that gives no file a time later than `latest`, in seconds since 1970.
     #[must_use]
     pub fn new(latest: u64) -> Self {
-        Self { latest, overlay: false }
+        Self { latest, overlay: false, over: None }
     }
 
     /// The same for the part of an overlay that takes what is written: what was removed becomes OCI's whiteouts.
@@ -44,13 +46,29 @@ impl FolderWriter {
         Self { overlay: true, ..self }
     }
 
+    /// The same for a copy of the folder `below`: only what is not alike there is written, and whiteouts for what is gone.
+    #[must_use]
+    pub fn over(self, below: &Path) -> Self {
+        Self { over: Some(below.into()), ..self }
+    }
+
     /// Writes what is in `folder` to `out`. Gives the digest of the stream.
     ///
     /// # Errors
     /// [`LayerError::Write`].
     pub fn write(self, folder: &Path, out: &mut dyn Write) -> Result<Digest, LayerError> {
-        let out = DigestWriter::new(io::BufWriter::with_capacity(1 << 17, out));
-        let mut builder = tar::Builder::new(out);
+        let mut out = DigestWriter::new(out);
+        self.write_plain(folder, &mut out)?;
+        Ok(out.finish().1)
+    }
+
+    /// The same without a digest. Gives whether the folder holds nothing to be written.
+    ///
+    /// # Errors
+    /// [`LayerError::Write`].
+    pub fn write_plain(self, folder: &Path, out: &mut dyn Write) -> Result<bool, LayerError> {
+        let mut builder = tar::Builder::new(io::BufWriter::with_capacity(1 << 17, out));
+        let mut is_empty = true;
         let mut linked: HashMap<(u64, u64), PathBuf> = HashMap::new();
         let failed = |path: &Path| {
             let path = path.to_string_lossy().into_owned();
@@ -58,23 +76,30 @@ impl FolderWriter {
         };
         let mut pending = children(folder, Path::new("")).map_err(failed(Path::new("")))?;
         while let Some((path, name)) = pending.pop() {
-            self.add(&mut builder, &path, &name, &mut linked).map_err(failed(&name))?;
+            let below = self.over.as_ref().map(|over| over.join(&name));
+            let there = fs::symlink_metadata(&path).map_err(failed(&name))?;
+            if below.as_ref().is_none_or(|below| !is_alike(&path, &there, below)) {
+                is_empty = false;
+                self.add(&mut builder, &path, &name, &mut linked).map_err(failed(&name))?;
+            }
             // A link to a folder is a link.
-            if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
+            if there.is_dir() {
+                if let Some(below) = below {
+                    is_empty &= !gone(&mut builder, &path, &name, &below).map_err(failed(&name))?;
+                }
                 pending.extend(children(&path, &name).map_err(failed(&name))?);
             }
         }
+        if let Some(over) = &self.over {
+            is_empty &= !gone(&mut builder, folder, Path::new(""), over).map_err(failed(Path::new("")))?;
+        }
         let end = failed(Path::new(""));
-        let (mut out, digest, _) = match builder.into_inner() {
-            Ok(out) => out.finish(),
-            Err(err) => return Err(end(err)),
-        };
-        out.flush().map_err(end)?;
-        Ok(digest)
+        builder.into_inner().and_then(|mut out| out.flush()).map_err(end)?;
+        Ok(is_empty)
     }
 
     fn add<W: Write>(
-        self,
+        &self,
         builder: &mut tar::Builder<W>,
         path: &Path,
         name: &Path,
@@ -121,7 +146,7 @@ impl FolderWriter {
         Ok(())
     }
 
-    fn header(self, meta: &Metadata) -> Header {
+    fn header(&self, meta: &Metadata) -> Header {
         let mut header = Header::new_gnu();
         header.set_mode(meta.mode() & 0o7777);
         header.set_mtime(u64::try_from(meta.mtime()).unwrap_or(0).min(self.latest));
@@ -132,6 +157,47 @@ impl FolderWriter {
         header.set_size(0);
         header
     }
+}
+
+/// Whether the file at `path` is what is at `below`, as far as can be told without reading it.
+fn is_alike(path: &Path, there: &Metadata, below: &Path) -> bool {
+    let Ok(before) = fs::symlink_metadata(below) else { return false };
+    let facts = |meta: &Metadata| (meta.mode(), meta.uid(), meta.gid(), meta.rdev());
+    if facts(there) != facts(&before) {
+        return false;
+    }
+    if there.is_dir() {
+        // What is in a folder is seen by itself.
+        return true;
+    }
+    let time = |meta: &Metadata| (meta.mtime(), meta.mtime_nsec());
+    let is_same = if there.is_symlink() {
+        fs::read_link(path).ok() == fs::read_link(below).ok()
+    } else {
+        !there.is_file() || there.len() == before.len()
+    };
+    is_same && time(there) == time(&before)
+}
+
+/// Writes whiteouts for what `below` has and `folder` has not. Gives whether there are any.
+fn gone<W: Write>(
+    builder: &mut tar::Builder<W>,
+    folder: &Path,
+    name: &Path,
+    below: &Path,
+) -> io::Result<bool> {
+    if !fs::symlink_metadata(below).is_ok_and(|before| before.is_dir()) {
+        return Ok(false);
+    }
+    let mut any = false;
+    for (path, child) in children(below, name)?.into_iter().rev() {
+        let own = path.strip_prefix(below).unwrap_or(&path);
+        if fs::symlink_metadata(folder.join(own)).is_err_and(|err| err.kind() == io::ErrorKind::NotFound) {
+            whiteout(builder, &super::whiteout::for_name(&child))?;
+            any = true;
+        }
+    }
+    Ok(any)
 }
 
 /// Writes the empty file `name`, which says that something is gone.

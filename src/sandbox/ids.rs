@@ -104,7 +104,8 @@ impl Ids {
     }
 
     /// The maps as text: files that were made with other ids belong to others.
-    pub(super) fn text(&self) -> String {
+    #[must_use]
+    pub fn text(&self) -> String {
         format!("{}\n{}", lines(&self.users.extents), lines(&self.groups.extents))
     }
 

@@ -48,7 +48,7 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Init, Failure> {
     if plan.runtime.is_some() {
         oci::mount_proc()?;
     }
-    mounts::furnish(&root, &plan.volumes, &plan.confine, &mut notes, || {
+    mounts::furnish(&root, &plan.volumes, &plan.confine, folder, &mut notes, || {
         let debug = plan.has_debug.then(|| folder.join(debug::FOLDER));
         place::from_host(&root, &plan.handlers, is_traced, debug.as_deref())
     })?;

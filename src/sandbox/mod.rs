@@ -60,11 +60,12 @@ pub use ids::{Extent, Grants, Ids, Range, Shortage};
 pub use limits::{Amount, Limits};
 pub use network::{Mode, Network, Port, Protocol};
 pub use oci::find_runtime;
-pub use plan::{Emulator, Handler, Process};
+pub use plan::{Emulator, Failure, Handler, Process};
 pub use process::Overrides;
 pub use root::{
-    Pruned, Root, Snapshot, Snapshots, Told, has_long_positions, pack_tree, platform_of,
-    remove as remove_trees, unpack_tree,
+    FILES, Helper, Inside, Layers, Plan as RootPlan, Pruned, Root, Snapshot, Snapshots, Told, WHOLE,
+    has_long_positions, help, pack_tree, platform_of, remove as remove_trees, remove_files, skeleton,
+    unpack_tree, wants_short,
 };
 pub use runner::Container;
 pub use signals::Signals;

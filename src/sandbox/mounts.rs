@@ -15,11 +15,12 @@ use super::volumes::{self, Volume};
 pub(super) const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
 /// Mounts everything beneath `root`. `notes` gets what could not be had and is no reason to fail; `place` is done when the container's
-/// `/dev` is there.
+/// `/dev` is there; `own` is the folder of the run.
 pub(super) fn furnish(
     root: &Path,
     volumes: &[Volume],
     confine: &Confine,
+    own: &Path,
     notes: &mut Vec<String>,
     place: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -35,7 +36,7 @@ pub(super) fn furnish(
     confine::mount_dev(&mount_point(root, "dev")?, confine)?;
     confine::mount_devices(root, &confine.devices)?;
     place()?;
-    volumes::mount_all(root, volumes)
+    volumes::mount_all(root, volumes, own)
 }
 
 /// Makes `root` the file system of this process, in which what is not to be seen is hidden.

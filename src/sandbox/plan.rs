@@ -113,6 +113,8 @@ pub(super) enum Message {
     Started { pid: i32 },
     /// Layers were unpacked, or not.
     Unpacked(super::root::Unpacked),
+    /// What came of the work of a helper.
+    Answer(serde_json::Value),
     /// The container's network is there, and not connected.
     NetworkMade,
     /// The user may want to know.
@@ -125,7 +127,7 @@ pub(super) enum Message {
 
 /// Why a container could not start.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Failure {
+pub struct Failure {
     pub(super) step: Step,
     /// What it was about: a path, a program, a guest.
     pub(super) subject: String,

@@ -220,7 +220,7 @@ fn tar(folder: &Path, flags: &[&str]) -> Vec<u8> {
 #[test]
 fn a_context_may_be_an_archive() {
     let folder = folder(&["Containerfile", "d/a"]);
-    for flags in [&[][..], &["-z"], &["-J"], &["--zstd"]] {
+    for flags in [&[][..], &["-z"], &["-J"], &["-j"], &["--zstd"]] {
         let bytes = tar(folder.path(), flags);
         assert_eq!(Input::of(&mut Cursor::new(&bytes)).unwrap(), Input::Archive, "{flags:?}");
         assert!(is_archive(Cursor::new(&bytes)));

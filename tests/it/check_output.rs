@@ -327,7 +327,7 @@ fn a_project_starts_green_with_a_baseline_and_fails_on_what_is_new() {
           "target": "linux/arm64",
           "platform": null,
           "message": "`dist/good` does not declare its ISA level, so that nobody can tell whether it is one that the target has",
-          "fingerprint": "0c5d5096b75ceeefe290a5da823c7b19"
+          "fingerprint": "19631f3960d45b135b1e06959697b03a"
         },
         {
           "rule": "machine",
@@ -335,7 +335,7 @@ fn a_project_starts_green_with_a_baseline_and_fails_on_what_is_new() {
           "target": "linux/arm64",
           "platform": null,
           "message": "`dist/bad` is for linux/amd64, not for linux/arm64",
-          "fingerprint": "20f9fb245589f3a047bb3c89c1e202de"
+          "fingerprint": "820e80a6815f3b92374547099092b8f9"
         },
         {
           "rule": "machine",
@@ -343,7 +343,7 @@ fn a_project_starts_green_with_a_baseline_and_fails_on_what_is_new() {
           "target": "linux/arm64",
           "platform": null,
           "message": "`dist/worse` is for linux/mips, not for linux/arm64",
-          "fingerprint": "db08e16d3ea49baa5fa72f1685e4ad75"
+          "fingerprint": "0c03777e26374f293184ad6d1c56ccee"
         }
       ]
     }

@@ -206,7 +206,7 @@ fn sarif_says_where_why_and_what_to_do() {
         }
       ],
       "partialFingerprints": {
-        "polyarchFinding/v1": "4bbb7442288090faaf1a17447a35de84"
+        "polyarchFinding/v1": "4d7bc85b170eeacbcaa6c83766e615b3"
       },
       "properties": {
         "input": "oci:app:1",
@@ -436,6 +436,18 @@ fn fingerprints_outlive_order_digests_and_versions() {
     let mut fourth = first.clone();
     fourth.expected = Some("GLIBC_2.36".into());
     assert_eq!(third.fingerprint(), fourth.fingerprint());
+    // Levels are no versions that move on.
+    let level =
+        |found: &str| Finding { found: Some(found.into()), ..finding(Rule::Isa, "oci:app:1", "/usr/bin/x") };
+    assert_ne!(level("x86-64-v2").fingerprint(), level("x86-64-v3").fingerprint());
+    // An archive's reasons are all in one finding.
+    let layout =
+        |found: &str| Finding { found: Some(found.into()), ..finding(Rule::ArchiveLayout, "app.tar", "") };
+    assert_ne!(layout("2 layers are compressed").fingerprint(), layout("it has no manifest").fingerprint());
+    assert_eq!(
+        layout("2 layers are compressed").fingerprint(),
+        layout("3 layers are compressed").fingerprint()
+    );
     let twice = report(vec![first.clone(), first.clone()]);
     assert_eq!(twice.fingerprints(), [first.fingerprint(), format!("{}:2", first.fingerprint())]);
 }

@@ -7,10 +7,14 @@
 mod archives;
 mod binfmt;
 mod binfmt_exec;
+mod build;
+mod build_bad;
 mod build_context;
 mod build_remote;
+mod build_shared;
 mod build_steps;
 mod bundle;
+mod bundle_from;
 mod bundle_programs;
 mod bundle_routeros;
 mod bundle_whole;

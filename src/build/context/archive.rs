@@ -11,7 +11,7 @@ const XZ_KIB: u32 = 66 << 10;
 /// A tar header's size.
 const BLOCK: u64 = 512;
 
-/// `inner`, decompressed as its first bytes say: gzip, zstd, xz or none of them.
+/// `inner`, decompressed as its first bytes say: gzip, bzip2, zstd, xz or none of them.
 ///
 /// # Errors
 /// Where the first bytes cannot be read.
@@ -19,6 +19,9 @@ pub fn plain<'a>(inner: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut inner = BufReader::with_capacity(1 << 16, inner);
     if inner.fill_buf()?.starts_with(&[0xfd, b'7', b'z', b'X', b'Z', 0]) {
         return Ok(Box::new(lzma_rust2::XzReader::new_mem_limit(inner, true, XZ_KIB)));
+    }
+    if inner.fill_buf()?.starts_with(b"BZh") {
+        return Ok(Box::new(bzip2::bufread::MultiBzDecoder::new(inner)));
     }
     decompressed(inner)
 }

@@ -36,7 +36,7 @@ pub enum ContextError {
         why: Why,
     },
     /// A pattern that cannot be understood.
-    #[error("{0}")]
+    #[error(transparent)]
     Pattern(#[from] GlobError),
     /// A line of an ignore file that cannot be understood.
     #[error("line {line} of `{file}` cannot be understood")]
@@ -203,7 +203,7 @@ pub enum RemoteError {
         reason: String,
     },
     /// What is in a repository cannot be had.
-    #[error("{0}")]
+    #[error(transparent)]
     Context(#[from] ContextError),
 }
 

@@ -25,6 +25,7 @@ impl Input {
         let first = stream.fill_buf()?;
         let is_archive = Compression::of(first) != Compression::None
             || first.starts_with(&[0xfd, b'7', b'z', b'X', b'Z', 0])
+            || first.starts_with(b"BZh")
             || first.get(257..262) == Some(b"ustar")
             || crate::tree::is_tar_header(first);
         Ok(if is_archive { Self::Archive } else { Self::Containerfile })

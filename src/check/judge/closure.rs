@@ -12,7 +12,7 @@ use crate::tree::libraries::{self, Closure, Lack, Memo, Reason};
 use crate::tree::root::{Lost, Root, resolve};
 
 /// Machine, class and byte order: what a loader serves.
-type Kin = (u16, u8, crate::target::Endianness);
+pub(super) type Kin = (u16, u8, crate::target::Endianness);
 
 fn kin(identity: &Identity) -> Kin {
     (identity.machine_id, identity.class, identity.endianness)
@@ -98,6 +98,10 @@ impl Judge<'_> {
         root: &dyn Root,
         has_libraries: bool,
     ) -> bool {
+        let key = (interpreter.to_owned(), kin(identity));
+        if self.loaders.contains(&key) {
+            return true;
+        }
         let shown = file.path.display();
         let found = match resolve(root, Path::new("/"), Path::new(interpreter)) {
             Ok(found) => found,
@@ -137,7 +141,10 @@ impl Judge<'_> {
                         theirs.into(),
                         format!("install {own}, or build the program against {theirs}"),
                     ),
-                    _ => return true,
+                    _ => {
+                        self.loaders.insert(key);
+                        return true;
+                    }
                 }
             }
             Some(Ok(loader)) => {

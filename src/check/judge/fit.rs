@@ -1,9 +1,9 @@
 //! Each ELF file by itself: machine, ABI, ISA level, float ABI, kernel, pages, header.
 
-use super::{Arch, Judge, Verdict, described};
+use super::{Arch, Doubt, Judge, Verdict, described};
 use crate::check::subject::{File, What};
 use crate::check::{InputKind, Rule, Severity};
-use crate::elf::{Identity, Mismatch, fit};
+use crate::elf::{Identity, Mismatch, beyond, fit};
 use crate::target::{Endianness, Target};
 
 /// The folder of glibc's libraries for better CPUs, of which the loader takes those that the CPU has.
@@ -137,8 +137,11 @@ impl Judge<'_> {
                 (Rule::Variant, !target.elf.abi.is_empty() && identity.abi.is_none()),
             ] {
                 if is_unknown {
-                    self.forget(rule, &file.path);
+                    self.doubt(rule, Doubt::Undeclared, &file.path);
                 }
+            }
+            if wrong.is_empty() && !beyond(identity, target).is_empty() {
+                self.doubt(Rule::Isa, Doubt::Chosen, &file.path);
             }
         }
         self.kernel(file, identity, target);

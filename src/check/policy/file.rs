@@ -19,7 +19,7 @@ use crate::target::{Catalogue, TargetError, nearest};
 /// The keys at the top of a file.
 const TOP: &[&str] = &["check"];
 /// Those of `[check]`.
-const CHECK: &[&str] = &["targets", "profile", "fail-on", "strict", "baseline", "rules", "allow"];
+const CHECK: &[&str] = &["targets", "profile", "fail-on", "strict", "static", "baseline", "rules", "allow"];
 /// Those of `[[check.allow]]`.
 const ALLOW: &[&str] = &["rule", "path", "target", "reason", "expires"];
 /// What a `profile` may be.
@@ -39,6 +39,8 @@ struct Check {
     profile: Option<Spanned<String>>,
     fail_on: Option<Spanned<String>>,
     strict: bool,
+    #[serde(rename = "static")]
+    all_static: bool,
     baseline: Option<Spanned<String>>,
     rules: BTreeMap<String, Spanned<String>>,
     allow: Vec<Spanned<Allow>>,
@@ -170,6 +172,7 @@ fn read(path: &Path, text: &str, faults: &mut Faults<'_>) -> Option<Policy> {
         profile,
         fail_on,
         strict: check.strict,
+        all_static: check.all_static,
         baseline: check.baseline.map(|baseline| folder.join(baseline.get_ref())),
         levels,
         allowances,
@@ -352,7 +355,7 @@ mod tests {
     fn the_keys_that_are_named_are_those_that_are_read() {
         let values = |key: &str| match key {
             "targets" => "[]",
-            "strict" => "true",
+            "strict" | "static" => "true",
             "profile" => "'routeros'",
             "fail-on" => "'warning'",
             "expires" => "2027-01-31",
@@ -370,6 +373,6 @@ mod tests {
         );
         let policy = parse(Path::new("polyarch.toml"), &text).unwrap();
         assert_eq!(policy.allowances.len(), 1);
-        assert!(policy.strict);
+        assert!(policy.strict && policy.all_static);
     }
 }

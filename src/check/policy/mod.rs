@@ -86,6 +86,8 @@ pub struct Policy {
     pub fail_on: Option<Severity>,
     /// Whether what is unknown is an error.
     pub strict: bool,
+    /// Whether all programs have to be static.
+    pub all_static: bool,
     /// The file of known findings.
     pub baseline: Option<PathBuf>,
     levels: BTreeMap<Rule, Level>,

@@ -1,4 +1,6 @@
 //! Patterns for paths, as ignore files have them: `*` within a name, `**` across folders.
+//!
+//! They are not `containerfile`'s, which are Docker's: those fit whole texts, have other sets and anchors, and see no bytes that are no text.
 
 /// A pattern for paths. A path fits it if the whole path does, or one of the folders above it.
 ///

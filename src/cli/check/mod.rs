@@ -153,7 +153,7 @@ impl Args {
         let memory = self.keep.memory();
         let check = Check {
             targets: &targets,
-            fits,
+            fits: if fits { Some(decided) } else { None },
             memory: memory.as_ref(),
             which: match &self.platform {
                 _ if self.all_platforms => Which::All,
@@ -164,7 +164,7 @@ impl Args {
             options: Options {
                 routeros: is_routeros,
                 base: false,
-                all_static: self.all_static,
+                all_static: self.all_static || decided.policy.all_static,
                 emulated: self.emulated,
                 kernel: self.kernel.clone(),
                 flash: self.flash.map(|mib| u64::from(mib) << 20),

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use super::super::printer::Printer;
 use super::output::write_file;
-use crate::check::{Baseline, Day, Level, Policy, Report, Rule, Severity, UnknownRule};
+use crate::check::{Allowing, Baseline, Day, Level, Policy, Report, Rule, Severity, UnknownRule};
 use crate::image::rfc3339;
 
 /// The policy file that is taken where none is named.
@@ -108,10 +108,7 @@ impl PolicyArgs {
 impl Decided {
     /// Takes what is allowed and what is known out of `report`, and puts in what is to be said of policy and baseline.
     pub(super) fn settle(&self, report: &mut Report) -> anyhow::Result<()> {
-        self.policy.apply(report, today());
-        if self.strict {
-            report.make_strict();
-        }
+        self.allow(report);
         let Some(path) = &self.baseline else { return Ok(()) };
         let baseline = if self.write_baseline {
             let baseline = Baseline::of(path, report);
@@ -123,6 +120,16 @@ impl Decided {
         };
         baseline.apply(report, &self.policy);
         Ok(())
+    }
+}
+
+impl Allowing for Decided {
+    /// Makes errors of what is unknown too, where that is asked for.
+    fn allow(&self, report: &mut Report) {
+        self.policy.apply(report, today());
+        if self.strict {
+            report.make_strict();
+        }
     }
 }
 

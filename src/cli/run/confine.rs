@@ -54,7 +54,7 @@ impl ConfineArgs {
 }
 
 /// A size of the command line.
-pub(super) fn bytes(text: &str) -> Result<u64, Told> {
+pub(in super::super) fn bytes(text: &str) -> Result<u64, Told> {
     size::parse(text).ok_or_else(|| {
         Told::new(
             format!("`{text}` is no size"),

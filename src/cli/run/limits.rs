@@ -61,7 +61,7 @@ impl LimitArgs {
 }
 
 /// A number with at most three decimals that count, in thousandths.
-fn thousandths(text: &str) -> Result<u64, Told> {
+pub(in super::super) fn thousandths(text: &str) -> Result<u64, Told> {
     let wrong =
         || Told::new(format!("`--cpus {text}` is no number of processors"), "give one as in `--cpus 1.5`");
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));

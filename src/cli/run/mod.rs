@@ -13,8 +13,11 @@ mod volumes;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+pub(super) use confine::bytes as size_of;
 pub(in crate::cli) use emulation::Way;
 pub(super) use environment::variable;
+pub(super) use limits::thousandths;
+pub(super) use network::host;
 
 use super::exit::ExitStatus;
 use super::printer::Printer;

@@ -111,7 +111,7 @@ fn mode(text: &str) -> Result<Mode, String> {
     }
 }
 
-fn host(text: &str) -> Result<(String, Option<IpAddr>), String> {
+pub(in super::super) fn host(text: &str) -> Result<(String, Option<IpAddr>), String> {
     let (name, address) = text.split_once([':', '=']).ok_or("give it as `NAME:IP`")?;
     if name.is_empty() || name.contains(char::is_whitespace) {
         return Err("a host needs a name".into());

@@ -223,7 +223,7 @@ impl Files {
                     let shortage = shortage.cloned().unwrap_or(Shortage("no reason was told".into()));
                     return Err(SandboxError::IdsRefused { shortage }.into());
                 };
-                let snapshot = snapshots.of(unpacked, ids, signals, &printer)?;
+                let snapshot = snapshots.of(unpacked.as_ref(), ids, signals, &printer)?;
                 *image = None;
                 tell(&snapshot, shortage, printer);
                 Root::of(snapshot)

@@ -9,6 +9,9 @@ use super::{Draft, ElfError, Parts, Source, read_attributes};
 /// `SHT_ARM_ATTRIBUTES`.
 const ARM_ATTRIBUTES: u32 = 0x7000_0003;
 
+/// `Tag_CPU_arch` of ARMv8-A.
+const ARMV8_A: u64 = 14;
+
 /// Tags of the `aeabi` vendor.
 mod tag {
     pub(super) const CPU_NAME: u64 = 5;
@@ -63,6 +66,8 @@ pub(super) fn arm(parts: &mut Parts<'_, '_>, draft: &mut Draft) -> Result<(), El
             draft.feature(name, &format!("{declared} ({tag})"));
         }
     }
+    // A linker takes the highest of all objects', those in assembly for NEON or for ARMv8's own instructions among them.
+    draft.is_most = get(tag::ADVANCED_SIMD_ARCH).unwrap_or(0) > 0 || get(tag::CPU_ARCH) == Some(ARMV8_A);
     // In a linked EABI version 5 file the flags are the linker's verdict on all of its parts.
     if eabi >= 5 && flags & EF_ARM_ABI_FLOAT_HARD != 0 {
         draft.float_abi("hard", Source::Declared, "e_flags (EF_ARM_ABI_FLOAT_HARD)");

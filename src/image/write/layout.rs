@@ -78,6 +78,15 @@ impl Destination for LayoutWriter {
         Ok(blob)
     }
 
+    fn link_blob(&self, path: &Path, entry: &Descriptor) -> Result<bool, ImageError> {
+        let target = self.blob_path(&digest_of(entry, "manifest")?);
+        // Where one is there already under that name it is damaged, for it would not be asked for else.
+        if target.exists() || !fs::metadata(path).is_ok_and(|there| there.len() == entry.size()) {
+            return Ok(false);
+        }
+        Ok(fs::hard_link(path, &target).is_ok())
+    }
+
     fn put_manifest(&self, manifest: &Raw, _platform: Option<&Platform>) -> Result<(), ImageError> {
         self.put_blob(&mut manifest.bytes.as_slice(), Some(&manifest.descriptor())).map(drop)
     }

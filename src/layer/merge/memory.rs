@@ -16,7 +16,7 @@ use crate::layer::Digest;
 use crate::tree::root::Executable;
 
 /// Of this form, by this version of the program: another may read files differently.
-const MARK: &str = concat!("polyarch layer 1 ", env!("CARGO_PKG_VERSION"), "\n");
+const MARK: &str = concat!("polyarch layer 2 ", env!("CARGO_PKG_VERSION"), "\n");
 /// How much is kept, in bytes; what was used least recently goes.
 const MOST_KEPT: u64 = 512 << 20;
 /// The largest piece of an entry, in bytes, and the most entries: no file that was written here has more.

@@ -6,6 +6,7 @@
 //! namespace, so whoever makes or removes them does so in one: the `worker`, or the container's own processes.
 
 mod copy;
+mod helper;
 mod mount;
 mod platform;
 mod positions;
@@ -20,11 +21,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::target::Platform;
 
-pub(super) use mount::{mount, seal};
+pub use helper::{Helper, Inside, help};
+pub use mount::{FILES, WHOLE};
+pub(super) use mount::{make as make_folder, mount, seal};
 pub use platform::platform_of;
-pub use positions::has_long_positions;
-pub(super) use remove::{clear, remove_tree};
-pub use snapshot::{Pruned, Snapshot, Snapshots};
+pub use positions::{has_long_positions, skeleton, wants_short};
+pub(super) use remove::{OTHER, clear, remove_tree};
+pub use snapshot::{Layers, Pruned, Snapshot, Snapshots};
 pub use worker::{Told, pack_tree, remove, unpack_tree};
 pub(super) use worker::{Unpacked, WORKER, run as run_worker};
 
@@ -43,6 +46,9 @@ pub struct Root {
     pub is_read_only: bool,
     /// Whether its folders are to be laid out for 32-bit guests; a snapshot's own are already. See [`has_long_positions`].
     pub wants_skeleton: bool,
+    /// The folder that is to keep what the container writes: in [`FILES`], or with all that was there before in [`WHOLE`], where no overlay
+    /// is to be had.
+    pub kept: Option<PathBuf>,
 }
 
 impl Root {
@@ -62,20 +68,30 @@ impl Root {
     }
 
     /// What the processes inside are told.
-    pub(super) fn plan(&self) -> Plan {
+    #[must_use]
+    pub fn plan(&self) -> Plan {
         let lowers = self.lowers.iter().map(|path| path.clone().into_os_string()).collect();
+        let kept = self.kept.as_ref().map(|path| path.clone().into_os_string());
         let Self { has_skeleton, is_direct, is_read_only, wants_skeleton, .. } = *self;
-        Plan { lowers, has_skeleton, is_direct, is_read_only, wants_skeleton }
+        Plan { lowers, has_skeleton, is_direct, is_read_only, wants_skeleton, kept }
+    }
+}
+
+/// Removes a tree, whomever of `ids` its files belong to. What cannot be removed stays.
+pub fn remove_files(path: &Path, ids: &super::Ids) {
+    if remove_tree(path).is_err() && path.exists() {
+        let _ = remove(&[path.into()], ids);
     }
 }
 
 /// A [`Root`] for the processes inside.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Plan {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
     lowers: Vec<OsString>,
     has_skeleton: bool,
     is_direct: bool,
     /// See [`Root::is_read_only`].
     pub(super) is_read_only: bool,
     wants_skeleton: bool,
+    kept: Option<OsString>,
 }

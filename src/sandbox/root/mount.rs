@@ -18,6 +18,10 @@ use super::{Plan, copy, positions};
 pub(super) const UPPER: &str = "upper";
 pub(super) const WORK: &str = "work";
 pub(super) const ROOT: &str = "root";
+/// What a container wrote, as an overlay takes it; or all of its root.
+pub const FILES: &str = "files";
+/// See [`FILES`].
+pub const WHOLE: &str = "whole";
 /// The folders of what is beneath, where 32-bit guests want them.
 pub(super) const SKELETON: &str = "skeleton";
 
@@ -36,7 +40,10 @@ pub(in super::super) fn mount(plan: &Plan, folder: &Path, notes: &mut Vec<String
         }
         lowers.push(open(&skeleton).map_err(Step::Mount.on(&skeleton))?);
     }
-    let [upper, work] = [UPPER, WORK].map(|name| folder.join(name));
+    let kept = plan.kept.as_ref().map(Path::new);
+    let upper = kept.map_or_else(|| folder.join(UPPER), |kept| kept.join(FILES));
+    // On one file system with the other.
+    let work = kept.unwrap_or(folder).join(WORK);
     for path in [&upper, &work] {
         fs::create_dir(path).map_err(Step::Prepare.io(path))?;
     }
@@ -51,7 +58,23 @@ pub(in super::super) fn mount(plan: &Plan, folder: &Path, notes: &mut Vec<String
         "the image's files are copied, for an overlay is not to be had where the cache is: {}",
         io::Error::from(reason)
     ));
-    copy::tree(top.as_ref(), &root).map_err(|(path, err)| Step::Copy.io(path)(err))
+    let Some(kept) = kept else {
+        return copy::tree(top.as_ref(), &root).map_err(|(path, err)| Step::Copy.io(path)(err));
+    };
+    fs::remove_dir(&upper).map_err(Step::Prepare.io(&upper))?;
+    let whole = kept.join(WHOLE);
+    fs::create_dir(&whole).map_err(Step::Prepare.io(&whole))?;
+    copy::tree(top.as_ref(), &whole).map_err(|(path, err)| Step::Copy.io(path)(err))?;
+    rustix::mount::mount_bind(&whole, &root).map_err(Step::Mount.on(&whole))
+}
+
+/// Makes `name` in `folder` for another root file system to be put together in, and gives it.
+pub(in super::super) fn make(folder: &Path, name: &str) -> Result<std::path::PathBuf, Failure> {
+    let made = folder.join(name);
+    for path in [&made, &made.join(ROOT)] {
+        fs::create_dir(path).map_err(Step::Prepare.io(path))?;
+    }
+    Ok(made)
 }
 
 /// Makes the root file system of this process what the container may write of it, once all is mounted and made in it.

@@ -32,7 +32,8 @@ pub fn has_long_positions(folder: &Path) -> io::Result<bool> {
 }
 
 /// Whether programs for `platform` are of 32 bits, and run here by a program of 64.
-pub(super) fn wants_short(platform: &Platform) -> bool {
+#[must_use]
+pub fn wants_short(platform: &Platform) -> bool {
     let catalogue = Catalogue::builtin();
     let own = catalogue.target(&Platform::host().to_string()).ok();
     let native = |guest: &str| own.is_some_and(|own| own.runs_natively(guest));
@@ -41,7 +42,10 @@ pub(super) fn wants_short(platform: &Platform) -> bool {
 }
 
 /// Makes the folders of `from`, and nothing else of it, in `to`.
-pub(super) fn skeleton(from: &Path, to: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// Where they cannot be made.
+pub fn skeleton(from: &Path, to: &Path) -> io::Result<()> {
     match fs::create_dir(to) {
         Err(err) if err.kind() != io::ErrorKind::AlreadyExists => return Err(err),
         _ => {}

@@ -8,6 +8,9 @@ use std::path::Path;
 use super::Plan;
 use super::mount::{ROOT, SKELETON, UPPER, WORK};
 
+/// What the names of other roots in a run's folder begin with.
+pub(in super::super) const OTHER: &str = "root-";
+
 /// Removes a container's files from the folder of its run, in the container's user namespace: they belong to its users.
 pub(in super::super) fn clear(plan: &Plan, folder: &Path) {
     if plan.is_direct {
@@ -17,6 +20,14 @@ pub(in super::super) fn clear(plan: &Plan, folder: &Path) {
     for name in [UPPER, WORK, ROOT, SKELETON] {
         // What cannot be removed now is stale for the next run.
         let _ = remove_tree(&folder.join(name));
+    }
+    if let Some(kept) = &plan.kept {
+        let _ = remove_tree(&Path::new(kept).join(WORK));
+    }
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(OTHER.as_bytes()) {
+            let _ = remove_tree(&entry.path());
+        }
     }
 }
 

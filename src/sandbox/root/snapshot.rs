@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{Ids, SandboxError, Signals};
 use super::{has_long_positions, positions, remove_tree, worker};
-use crate::image::Image;
+use crate::image::{Image, ImageError, LayerInfo};
 use crate::layer::{Digest, Skipped};
 use crate::progress::Progress;
+use crate::target::Platform;
 
 /// Changes with everything that makes older snapshots unusable.
 const FORMAT: u32 = 1;
@@ -32,6 +33,35 @@ const NEW_RECORD: &str = "snapshot.new";
 const AGAIN: Duration = Duration::from_millis(20);
 /// Images below this size, in bytes, are there at once; a line for each would only be in the way.
 const TOLD: u64 = 16 << 20;
+
+/// Layers that make a root file system together.
+pub trait Layers {
+    /// The layers, the lowest first.
+    fn layers(&self) -> Vec<LayerInfo>;
+
+    /// The platform of the programs in them.
+    fn platform(&self) -> Platform;
+
+    /// The layer `at`, from 0, plain or compressed.
+    ///
+    /// # Errors
+    /// [`ImageError`] where it is not to be had.
+    fn open(&self, at: usize) -> Result<Box<dyn io::Read + Send + '_>, ImageError>;
+}
+
+impl Layers for Image {
+    fn layers(&self) -> Vec<LayerInfo> {
+        Self::layers(self).to_vec()
+    }
+
+    fn platform(&self) -> Platform {
+        Self::platform(self)
+    }
+
+    fn open(&self, at: usize) -> Result<Box<dyn io::Read + Send + '_>, ImageError> {
+        self.layer(at)
+    }
+}
 
 /// All snapshots of a cache.
 #[derive(Debug, Clone)]
@@ -109,7 +139,7 @@ impl Snapshots {
     /// [`Ids::single`].
     pub fn of(
         &self,
-        image: &Image,
+        image: &dyn Layers,
         ids: &Ids,
         signals: &Signals,
         progress: &dyn Progress,
@@ -236,7 +266,7 @@ fn wait(lock: &File, alone: bool, signals: &Signals, progress: &dyn Progress) ->
 /// Unpacks the image to `folder`, of which the lock is held alone.
 fn make(
     folder: &Path,
-    image: &Image,
+    image: &dyn Layers,
     digests: &[Digest],
     wants_skeleton: bool,
     ids: &Ids,
@@ -251,13 +281,14 @@ fn make(
     remove(&skeleton)?;
     fs::create_dir(&root).map_err(fail)?;
     fs::set_permissions(&root, Permissions::from_mode(0o755)).map_err(fail)?;
-    let total = image.layers().iter().map(|layer| layer.size).sum();
+    let layers = image.layers();
+    let total = layers.iter().map(|layer| layer.size).sum();
     let task = (total >= TOLD).then(|| progress.begin("unpacking the image", Some(total)));
     let mut layer = |at: usize| -> Result<Box<dyn io::Read + '_>, SandboxError> {
         if let Some((task, before)) = task.as_ref().zip(at.checked_sub(1)) {
-            task.advance(image.layers()[before].size);
+            task.advance(layers[before].size);
         }
-        let layer = image.layer(at).map_err(|source| SandboxError::Image { layer: at + 1, source })?;
+        let layer = image.open(at).map_err(|source| SandboxError::Image { layer: at + 1, source })?;
         Ok(layer)
     };
     let skeleton = wants_skeleton.then_some(skeleton.as_path());

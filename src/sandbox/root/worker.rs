@@ -2,19 +2,15 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
-use super::super::handoff::{self, Handoff};
+use super::super::handoff::Handoff;
 use super::super::plan::{Failure, Message, Step};
 use super::super::{Ids, SandboxError, Signals, lifeline, userns};
-use super::positions;
 use super::remove::remove_tree;
+use super::{helper, positions};
 use crate::layer::{Digest, FolderWriter, LayerError, Limits, Owners, Skipped, Unpacker};
 
 /// First argument of the process.
@@ -183,42 +179,19 @@ fn start(
     ids: &Ids,
     feed: impl FnOnce(&mut dyn Write, &mut dyn Read) -> Result<(), SandboxError>,
 ) -> Result<Option<Unpacked>, SandboxError> {
-    let failed = |source| SandboxError::Start { source };
-    let (theirs, mut ours) = io::pipe().map_err(failed)?;
-    let (handoff, reader) = Handoff::new(job, OwnedFd::from(theirs)).map_err(failed)?;
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("polyarch").arg(WORKER).stdin(Stdio::piped()).stdout(Stdio::piped());
-    handoff.give(&mut command).map_err(failed)?;
-    let mut child = command.spawn().map_err(failed)?;
-    drop(handoff);
-    let mut streams = child.stdin.take().zip(child.stdout.take());
-    let mut feed = Some(feed);
-    let (mut failure, mut unpacked) = (None, None);
-    let pid = Pid::from_raw(child.id().cast_signed());
-    for message in handoff::messages(reader) {
-        match (message, pid) {
-            (Message::Unshared, Some(pid)) => {
-                let result = match userns::give(ids, pid, &mut ours) {
-                    Ok(Some(shortage)) => Err(SandboxError::IdsRefused { shortage }),
-                    Err(source) => Err(SandboxError::Ids { source }),
-                    Ok(None) => match (feed.take(), streams.take()) {
-                        (Some(feed), Some((mut input, mut output))) => feed(&mut input, &mut output),
-                        _ => Ok(()),
-                    },
-                };
-                if let Err(err) = result {
-                    let _ = child.kill();
-                    failure = Some(err);
-                }
+    let mut unpacked = None;
+    helper::run(
+        WORKER,
+        job,
+        ids,
+        |mut input, mut output| feed(&mut input, &mut output),
+        |message| {
+            if let Message::Unpacked(what) = message {
+                unpacked = Some(what);
             }
-            (Message::Unpacked(what), _) => unpacked = Some(what),
-            (Message::Failed(reason), _) => failure = failure.or(Some(reason.into())),
-            _ => {}
-        }
-    }
-    child.wait().map_err(failed)?;
-    drop(ours);
-    failure.map_or(Ok(unpacked), Err)
+        },
+    )?;
+    Ok(unpacked)
 }
 
 /// Sends layer `at`; `false` where the worker takes no more, because it has failed.
@@ -251,9 +224,7 @@ fn send(
 /// The worker's own part.
 pub(in super::super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     let job: Job = handoff.plan().map_err(Step::Handoff.io("the plan"))?;
-    lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the worker"))?;
-    userns::enter(handoff)?;
-    lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the worker"))?;
+    hold(handoff)?;
     match job {
         Job::Remove { paths } => {
             for path in &paths {
@@ -284,6 +255,14 @@ pub(in super::super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
         }
     }
     Ok(0)
+}
+
+/// Makes the user namespace, in which this process dies with its parent.
+pub(super) fn hold(handoff: &mut Handoff) -> Result<(), Failure> {
+    lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the worker"))?;
+    userns::enter(handoff)?;
+    // Becoming another user has cleared it.
+    lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the worker"))
 }
 
 fn unpack_all(folder: &Path, layers: &[String], owners: Owners) -> Result<Skipped, (usize, LayerError)> {

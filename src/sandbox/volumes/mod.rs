@@ -18,6 +18,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::RootPlan;
 use crate::image::ImageConfiguration;
 
 pub use error::VolumeError;
@@ -56,6 +57,22 @@ pub enum Source {
     },
     /// A folder of the container's own, which the image's files are in.
     Own,
+    /// A path in another root file system. What is written there is lost.
+    Root {
+        /// The root.
+        root: RootPlan,
+        /// The path, which is resolved in it.
+        path: OsString,
+    },
+    /// A file that is in memory only.
+    Text {
+        /// What it holds.
+        content: Vec<u8>,
+        /// Its permission bits.
+        mode: u32,
+        /// Its owner and its group.
+        owner: (u32, u32),
+    },
 }
 
 /// What becomes of mounts beneath the source of a bind mount.

@@ -1,7 +1,10 @@
 //! Mounting a container's volumes, beneath its root and before that is the root of a process.
 
 use std::ffi::CString;
+use std::fs::{self, Permissions};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -10,19 +13,20 @@ use rustix::mount::MountFlags;
 
 use super::super::mounts::remount_bind;
 use super::super::plan::{Failure, Step};
+use super::super::root;
 use super::{Beneath, Kind, Source, Volume, open_in, point};
 use crate::tree;
 
-/// Mounts all volumes, outer ones before what lies in them.
-pub(in super::super) fn mount_all(root: &Path, volumes: &[Volume]) -> Result<(), Failure> {
+/// Mounts all volumes, outer ones before what lies in them. `own` is the folder of the run.
+pub(in super::super) fn mount_all(at: &Path, volumes: &[Volume], own: &Path) -> Result<(), Failure> {
     if volumes.is_empty() {
         return Ok(());
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = rustix::fs::open(root, flags, Mode::empty()).map_err(Step::Mount.on(root))?;
+    let folder = rustix::fs::open(at, flags, Mode::empty()).map_err(Step::Mount.on(at))?;
     let mut order: Vec<&Volume> = volumes.iter().collect();
     order.sort_by_key(|volume| Path::new(&volume.target).components().count());
-    for volume in order {
+    for (number, volume) in order.into_iter().enumerate() {
         let target = Path::new(&volume.target);
         let shown = match &volume.source {
             Source::Bind { path, .. } => {
@@ -30,28 +34,46 @@ pub(in super::super) fn mount_all(root: &Path, volumes: &[Volume]) -> Result<(),
             }
             Source::Tmpfs { .. } => format!("a tmpfs at `{}`", target.display()),
             Source::Own => format!("the volume `{}`", target.display()),
+            Source::Root { path, .. } => {
+                format!("`{}` of another root at `{}`", path.to_string_lossy(), target.display())
+            }
+            Source::Text { .. } => format!("a file in memory at `{}`", target.display()),
         };
-        mount(folder.as_fd(), target, volume).map_err(Step::Volume.on(shown))?;
+        let other = match &volume.source {
+            Source::Root { root: plan, .. } => {
+                let other = root::make_folder(own, &format!("{}{number}", root::OTHER))?;
+                root::mount(plan, &other, &mut Vec::new())?;
+                other.join("root")
+            }
+            Source::Text { .. } => root::make_folder(own, &format!("{}{number}", root::OTHER))?,
+            _ => PathBuf::new(),
+        };
+        mount(folder.as_fd(), target, volume, &other).map_err(Step::Volume.on(shown))?;
     }
     Ok(())
 }
 
-fn mount(root: BorrowedFd<'_>, target: &Path, volume: &Volume) -> Result<(), Errno> {
+/// `other` is the folder of what a source needs besides.
+fn mount(root: BorrowedFd<'_>, target: &Path, volume: &Volume, other: &Path) -> Result<(), Errno> {
     let read_only = if volume.read_only { MountFlags::RDONLY } else { MountFlags::empty() };
     match &volume.source {
         Source::Bind { path, beneath, .. } => {
             let source = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-            let place = place(root, target, Kind::of(&source)?)?;
-            bind(&source, &place, *beneath != Beneath::Outside)?;
-            let mounted = open_in(root, target, OFlags::PATH)?;
-            // A device is asked for by its name; in a folder one would come along unasked.
-            let plain = if Kind::of(&source)? == Kind::Folder {
-                MountFlags::NOSUID | MountFlags::NODEV
-            } else {
-                MountFlags::NOSUID
-            };
-            set_attributes(&mounted, plain, true)?;
-            set_attributes(&mounted, read_only, *beneath == Beneath::Alike)
+            opened(root, target, &source, read_only, *beneath)
+        }
+        Source::Root { path, .. } => {
+            let other = rustix::fs::open(other, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            let source = open_in(other, &Path::new("/").join(path), OFlags::PATH)?;
+            opened(root, target, &source, read_only, Beneath::Outside)
+        }
+        Source::Text { content, mode, owner } => {
+            let flags = MountFlags::NOSUID | MountFlags::NODEV;
+            rustix::mount::mount("tmpfs", other, "tmpfs", flags, c"mode=700,nr_inodes=8")?;
+            let file = other.join("text");
+            let written = write_text(&file, content, *mode, *owner);
+            written.map_err(|err| Errno::from_io_error(&err).unwrap_or(Errno::IO))?;
+            let source = rustix::fs::open(&file, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            opened(root, target, &source, read_only, Beneath::Outside)
         }
         Source::Tmpfs { options, exec } => {
             let place = place(root, target, Kind::Folder)?;
@@ -69,6 +91,33 @@ fn mount(root: BorrowedFd<'_>, target: &Path, volume: &Volume) -> Result<(), Err
             set_attributes(&open_in(root, target, OFlags::PATH)?, read_only, false)
         }
     }
+}
+
+fn write_text(path: &Path, content: &[u8], mode: u32, (uid, gid): (u32, u32)) -> io::Result<()> {
+    fs::write(path, content)?;
+    std::os::unix::fs::chown(path, Some(uid), Some(gid))?;
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+/// Mounts what is open.
+fn opened(
+    root: BorrowedFd<'_>,
+    target: &Path,
+    source: &OwnedFd,
+    read_only: MountFlags,
+    beneath: Beneath,
+) -> Result<(), Errno> {
+    let place = place(root, target, Kind::of(source)?)?;
+    bind(source, &place, beneath != Beneath::Outside)?;
+    let mounted = open_in(root, target, OFlags::PATH)?;
+    // A device is asked for by its name; in a folder one would come along unasked.
+    let plain = if Kind::of(source)? == Kind::Folder {
+        MountFlags::NOSUID | MountFlags::NODEV
+    } else {
+        MountFlags::NOSUID
+    };
+    set_attributes(&mounted, plain, true)?;
+    set_attributes(&mounted, read_only, beneath == Beneath::Alike)
 }
 
 /// The place for a volume. `/proc` is no place for one: programs believe what stands there.

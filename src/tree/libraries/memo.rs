@@ -1,7 +1,7 @@
 //! What the searches for many programs' libraries have in common.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::loader::{Loader, LoaderKind, split};
 use super::search::MOST_PATHS;
 use crate::elf::Identity;
 use crate::target::Endianness;
-use crate::tree::root::{Root, resolve};
+use crate::tree::root::{Found, Root, resolve};
 
 /// The names of a cache, with all paths of each.
 type Names = HashMap<String, Vec<PathBuf>>;
@@ -38,6 +38,10 @@ pub struct Memo<'a> {
     caches: RefCell<HashMap<Endianness, Option<Rc<Names>>>>,
     last: RefCell<HashMap<PathBuf, Rc<[PathBuf]>>>,
     candidates: RefCell<HashMap<PathBuf, Candidate>>,
+    interpreters: RefCell<HashMap<PathBuf, Option<Found>>>,
+    /// Which records of needed versions libraries satisfy: by who needs them, the record's number, and who has them. What is at a
+    /// path stays in memory (`candidates`), so that its address stands for it.
+    satisfied: RefCell<HashSet<(usize, usize, usize)>>,
 }
 
 impl<'a> Memo<'a> {
@@ -50,6 +54,8 @@ impl<'a> Memo<'a> {
             caches: RefCell::default(),
             last: RefCell::default(),
             candidates: RefCell::default(),
+            interpreters: RefCell::default(),
+            satisfied: RefCell::default(),
         }
     }
 
@@ -57,6 +63,26 @@ impl<'a> Memo<'a> {
     #[must_use]
     pub fn root(&self) -> &'a dyn Root {
         self.root
+    }
+
+    /// What programs name as their loader, as seen from `cwd`.
+    pub(super) fn interpreter(&self, cwd: &Path, interpreter: &str) -> Option<Found> {
+        let absolute = cwd.join(interpreter);
+        if let Some(known) = self.interpreters.borrow().get(&absolute) {
+            return known.clone();
+        }
+        let found = resolve(self.root, cwd, Path::new(interpreter)).ok();
+        self.interpreters.borrow_mut().insert(absolute, found.clone());
+        found
+    }
+
+    /// Whether `library` is known to have all versions that record number `record` of the library `by` needs.
+    pub(super) fn is_satisfied(&self, by: &Arc<Identity>, record: usize, library: &Arc<Identity>) -> bool {
+        self.satisfied.borrow().contains(&key(by, record, library))
+    }
+
+    pub(super) fn satisfy(&self, by: &Arc<Identity>, record: usize, library: &Arc<Identity>) {
+        self.satisfied.borrow_mut().insert(key(by, record, library));
     }
 
     /// The loader that programs name as `interpreter`, which really is at `path`.
@@ -129,4 +155,8 @@ impl<'a> Memo<'a> {
             },
         }
     }
+}
+
+fn key(by: &Arc<Identity>, record: usize, library: &Arc<Identity>) -> (usize, usize, usize) {
+    (Arc::as_ptr(by).addr(), record, Arc::as_ptr(library).addr())
 }

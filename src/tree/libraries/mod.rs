@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub use loader::Loader;
 pub use memo::Memo;
 
-use super::root::{Root, resolve};
+use super::root::Root;
 use crate::elf::Identity;
 use search::Object;
 
@@ -112,7 +112,7 @@ pub fn closure_by(
     let root = memo.root();
     let mut closure = Closure::default();
     let Some(interpreter) = interpreter else { return closure };
-    let Ok(found) = resolve(root, cwd, Path::new(interpreter)) else { return closure };
+    let Some(found) = memo.interpreter(cwd, interpreter) else { return closure };
     let Some(loader) = memo.loader(interpreter, &found.path) else { return closure };
     let mut search = search::Search::new(memo, &loader, library_path, cwd, identity);
     search.loaded(interpreter, found.path.clone());
@@ -160,19 +160,27 @@ pub fn closure_by(
         }
     }
     if loader.checks_versions() {
-        closure.lacks.extend(versions(&objects, &search));
+        closure.lacks.extend(versions(&objects, &search, memo));
     }
     closure.loader = Some(Loader::clone(&loader));
     closure
 }
 
 /// Versions of symbols that are needed of libraries which do not have them: the highest of each kind for each library.
-fn versions(objects: &[Object], search: &search::Search<'_>) -> Vec<Lack> {
+fn versions(objects: &[Object], search: &search::Search<'_>, memo: &Memo<'_>) -> Vec<Lack> {
     let mut lacks: Vec<Lack> = Vec::new();
-    for object in objects {
-        for (name, needed) in &object.identity.versions {
+    for (number, object) in objects.iter().enumerate() {
+        for (record, (name, needed)) in object.identity.versions.iter().enumerate() {
             let Some(path) = search.path_of(name) else { continue };
-            let Some(library) = objects.iter().find(|object| object.path == *path) else { continue };
+            let Some(library) = objects.iter().find(|object| object.path.as_os_str() == path.as_os_str())
+            else {
+                continue;
+            };
+            // The first is the program, which is another each time.
+            let is_library = number > 0;
+            if is_library && memo.is_satisfied(&object.identity, record, &library.identity) {
+                continue;
+            }
             let provided = &library.identity.provided;
             // Without any versions at all the loader but warns.
             if provided.is_empty() {
@@ -181,6 +189,9 @@ fn versions(objects: &[Object], search: &search::Search<'_>) -> Vec<Lack> {
             let Some(version) =
                 needed.iter().filter(|version| !provided.contains(version)).max_by(|a, b| compare(a, b))
             else {
+                if is_library {
+                    memo.satisfy(&object.identity, record, &library.identity);
+                }
                 continue;
             };
             let kind = kind(version);

@@ -96,7 +96,7 @@ fn bare(triple: &str, flags: &[&str]) -> PathBuf {
 
 /// A Go program.
 #[track_caller]
-fn go(settings: &[(&str, &str)]) -> PathBuf {
+pub(crate) fn go(settings: &[(&str, &str)]) -> PathBuf {
     let key: Vec<String> = settings.iter().map(|(key, value)| format!("{key}-{value}")).collect();
     let key = key.join("-");
     let file = crate::support::deb::fixtures().join(format!("check-go-{key}"));
@@ -250,6 +250,19 @@ fn machines() {
     ]);
 }
 
+/// An arm/v6 image with a library that has code for NEON besides.
+#[track_caller]
+fn with_neon(source: &str) -> Made {
+    let neon = "__asm__(\".arch armv7-a\\n.fpu neon\\nunused: vadd.i32 q0, q0, q0\\nbx lr\");\n";
+    let flags = ["-nostdlib", "-marm", "-march=armv6", "-mfloat-abi=soft"];
+    let library = library("arm-linux-gnueabi", "plugin.so", &format!("{source}\n{neon}"), &flags);
+    image(
+        Img::new("linux/arm/v6")
+            .program("/bin/app", freestanding("armel"))
+            .program("/usr/lib/plugin.so", library),
+    )
+}
+
 #[test]
 fn levels() {
     let with = |platform: &str, program: PathBuf| image(Img::new(platform).program("/bin/app", program));
@@ -262,6 +275,16 @@ fn levels() {
             wrong: with("linux/arm/v5", bare("arm-linux-gnueabihf", &[])),
             right: with("linux/arm/v5", bare("arm-linux-gnueabi", &[])),
             expected: ("isa", Some("/bin/app"), "error"),
+        },
+        Case {
+            name: "NEON in a library that does not ask for it",
+            thread: "",
+            args: &["--target", "linux/arm/v6"],
+            wrong: with_neon("int x;"),
+            right: with_neon(
+                "unsigned long getauxval(unsigned long);\nlong x(void) { return getauxval(16); }",
+            ),
+            expected: ("isa", Some("/usr/lib/plugin.so"), "error"),
         },
         Case {
             name: "ARMv7 code in an arm/v6 image",

@@ -4,7 +4,7 @@
 
 mod archives;
 mod closures;
-mod machines;
+pub(crate) mod machines;
 mod starts;
 
 use std::fmt::Write as _;

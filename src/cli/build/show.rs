@@ -1,0 +1,79 @@
+//! What is shown while a build goes on.
+
+use super::super::printer::{HEADING, Printer, Verbosity, line};
+use crate::build::{Shared, Surroundings};
+use crate::image::registry::Options;
+use crate::image::{self, Access, Image, ImageError, Pull};
+use crate::progress::Progress;
+use crate::target::Platform;
+
+/// How much is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum How {
+    /// Steps and what they say
+    Auto,
+    /// The same
+    Plain,
+    /// Errors only
+    Quiet,
+}
+
+/// Shows what a build does, and finds its images.
+#[derive(Debug)]
+pub(super) struct Shower<'a> {
+    pub(super) printer: Printer,
+    pub(super) how: How,
+    pub(super) pull: Pull,
+    pub(super) access: &'a Access,
+    /// `--cache-from` and `--cache-to`.
+    pub(super) cache_from: &'a [String],
+    pub(super) cache_to: &'a [String],
+}
+
+impl Shower<'_> {
+    fn shared(&self, places: &[String]) -> Vec<Shared> {
+        // They were understood before.
+        places.iter().filter_map(|text| Shared::new(text, self.access.clone()).ok()).collect()
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.how == How::Quiet || self.printer.is(Verbosity::Quiet)
+    }
+}
+
+impl Surroundings for Shower<'_> {
+    fn image(&self, name: &str, platform: &Platform) -> Result<Image, ImageError> {
+        image::Wanted::image(name, platform, self.pull, self.access, &self.printer)
+    }
+
+    fn remotes(&self) -> Options {
+        self.access.registries.clone()
+    }
+
+    fn cache_from(&self) -> Vec<Shared> {
+        self.shared(self.cache_from)
+    }
+
+    fn cache_to(&self) -> Vec<Shared> {
+        self.shared(self.cache_to)
+    }
+
+    fn progress(&self) -> &dyn Progress {
+        &self.printer
+    }
+
+    fn step(&self, label: &str, text: &str, cached: bool) {
+        if self.is_quiet() {
+            return;
+        }
+        let text: String = text.chars().take(200).collect();
+        let cached = if cached { " (cached)" } else { "" };
+        line(format_args!("{HEADING}{label}{HEADING:#} {text}{cached}"));
+    }
+
+    fn output(&self, label: &str, said: &str) {
+        if !self.is_quiet() {
+            line(format_args!("{label} | {said}"));
+        }
+    }
+}
