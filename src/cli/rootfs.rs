@@ -19,7 +19,7 @@ use crate::debian::SNAPSHOTS;
 use crate::emulator::{self, Options};
 use crate::progress::Progress as _;
 use crate::rootfs::debian::{self, Request, Sources};
-use crate::rootfs::{Kind, Output, Recipe, recipes};
+use crate::rootfs::{Kind, Made, Output, Recipe, recipes, tarball};
 use crate::sandbox::{Ids, SandboxError, Signals};
 use crate::target::{Catalogue, Platform, Target};
 
@@ -87,6 +87,14 @@ struct BuildArgs {
     #[arg(long, value_name = "URL", default_value = "mirror")]
     sources: String,
 
+    /// The tar file, in place of the recipe's: an address or a path
+    #[arg(long, value_name = "URL|FILE", help_heading = "Tar files")]
+    url: Option<String>,
+
+    /// Its SHA-256 digest, in place of the recipe's
+    #[arg(long, value_name = "DIGEST", help_heading = "Tar files")]
+    sha256: Option<String>,
+
     /// Make it, even where it was made before
     #[arg(long)]
     no_cache: bool,
@@ -124,6 +132,10 @@ fn targets(recipe: &Recipe) -> Vec<(&'static Target, Option<String>)> {
     let suite = |target: &Target| recipe.debian.as_ref()?.suite_for(target).map(str::to_owned);
     let all = Catalogue::builtin().targets().iter();
     match recipe.kind {
+        Kind::Tarball => {
+            let own = |target: &Target| recipe.tarball_for(target).map(|_| None);
+            all.filter_map(|target| own(target).map(|suite| (target, suite))).collect()
+        }
         Kind::Debian => all.filter_map(|target| suite(target).map(|suite| (target, Some(suite)))).collect(),
     }
 }
@@ -169,6 +181,83 @@ impl BuildArgs {
             (None, None) => catalogue.target(&Platform::host().to_string())?.clone(),
         };
         let signals = Signals::catch().map_err(|source| SandboxError::Start { source })?;
+        let made = match recipe.kind {
+            Kind::Tarball => self.tarball(&recipe, &target, printer)?,
+            _ => self.debian(&recipe, &target, &signals, printer)?,
+        };
+        if made.is_old {
+            printer.note("it was made before, and is in the cache");
+        }
+        let mut out = printer.stdout();
+        match &self.output {
+            Output::Image(image) => {
+                let digest = made.image(image, &self.registry.access([image])?)?;
+                writeln!(out, "{image} {digest}")
+            }
+            Output::Folder(path) => {
+                let (ids, shortage) = Ids::of_caller();
+                let skipped = made.folder(path, &ids, &signals)?;
+                if skipped.owners > 0 {
+                    let reason = shortage.map(|shortage| shortage.0).unwrap_or_default();
+                    printer.warn(&format!("{} files of other users are yours: {reason}", skipped.owners));
+                }
+                if skipped.devices > 0 {
+                    printer.warn(&format!(
+                        "{} device nodes were left out, which only root can make",
+                        skipped.devices
+                    ));
+                }
+                writeln!(out, "{}", path.display())
+            }
+        }
+        .and_then(|()| out.flush())
+        .context("writing to standard output")?;
+        Ok(ExitStatus::Success)
+    }
+
+    /// A root that is a tar file.
+    fn tarball(&self, recipe: &Recipe, target: &Target, printer: Printer) -> anyhow::Result<Made> {
+        let others = [
+            ("--suite", self.suite.is_some()),
+            ("--variant", self.variant.is_some()),
+            ("--include", !self.include.is_empty()),
+            ("--component", !self.components.is_empty()),
+            ("--lock", self.lock.is_some()),
+        ];
+        if let Some((option, _)) = others.iter().find(|(_, is_given)| *is_given) {
+            let message =
+                format!("the recipe `{}` is a tar file, which has no use for `{option}`", recipe.name);
+            return Err(Told::new(message, format!("leave `{option}` out")).into());
+        }
+        let access = self.registry.pulling()?;
+        Ok(tarball::build(
+            &tarball::Request {
+                recipe,
+                target,
+                url: self.url.as_deref(),
+                sha256: self.sha256.as_deref(),
+                options: &access.registries,
+                time: super::epoch()?,
+                anew: self.no_cache,
+                cache: &dirs::cache()?,
+            },
+            &printer,
+        )?)
+    }
+
+    /// A root of Debian packages.
+    fn debian(
+        &self,
+        recipe: &Recipe,
+        target: &Target,
+        signals: &Signals,
+        printer: Printer,
+    ) -> anyhow::Result<Made> {
+        if self.url.is_some() || self.sha256.is_some() {
+            let message = format!("the recipe `{}` is no tar file", recipe.name);
+            return Err(Told::new(message, "leave `--url` and `--sha256` out").into());
+        }
+        let catalogue = Catalogue::builtin();
         let cache = dirs::cache()?;
         let search: Vec<PathBuf> = emulator::SEARCH.iter().map(PathBuf::from).collect();
         let is_native = catalogue
@@ -192,10 +281,10 @@ impl BuildArgs {
         };
         let (mirror, keyring) = (self.archive.open(printer)?, self.archive.keyring()?);
         let snapshots = if self.archive.is_given() { None } else { Some(archive::open(Some(SNAPSHOTS))?) };
-        let made = debian::build(
+        Ok(debian::build(
             &Request {
-                recipe: &recipe,
-                target: &target,
+                recipe,
+                target,
                 suite: self.suite.as_deref(),
                 variant: self.variant.as_deref(),
                 include: &self.include,
@@ -212,25 +301,8 @@ impl BuildArgs {
                 emulation: self.emulation.map(Way::emulation).transpose()?,
                 cache: &cache,
             },
-            &signals,
+            signals,
             &printer,
-        )?;
-        if made.is_old {
-            printer.note("it was made before, and is in the cache");
-        }
-        let mut out = printer.stdout();
-        match &self.output {
-            Output::Image(image) => {
-                let digest = made.image(image, &self.registry.access([image])?)?;
-                writeln!(out, "{image} {digest}")
-            }
-            Output::Folder(path) => {
-                made.folder(path, &Ids::of_caller().0, &signals)?;
-                writeln!(out, "{}", path.display())
-            }
-        }
-        .and_then(|()| out.flush())
-        .context("writing to standard output")?;
-        Ok(ExitStatus::Success)
+        )?)
     }
 }

@@ -3,10 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::build::context::RemoteError;
 use crate::debian::DebianError;
 use crate::emulator::EmulatorError;
 use crate::image::ImageError;
-use crate::layer::LayerError;
+use crate::layer::{Digest, LayerError};
 use crate::sandbox::{ConfineError, SandboxError};
 
 /// A base root could not be made.
@@ -167,6 +168,43 @@ pub enum RootfsError {
         /// What is wrong.
         reason: String,
     },
+    /// Of a tar file no digest is known.
+    #[error("the digest of `{url}` is not known")]
+    NoDigest {
+        /// Its address.
+        url: String,
+    },
+    /// A digest is none.
+    #[error("`{text}` is no SHA-256 digest")]
+    WrongDigest {
+        /// As given.
+        text: String,
+    },
+    /// A tar file is another than it should be.
+    #[error("`{url}` is not the file that is meant: expected {expected} but found {found}")]
+    OtherFile {
+        /// Its address.
+        url: String,
+        /// Its digest, as given.
+        expected: Digest,
+        /// As it is.
+        found: Digest,
+    },
+    /// A tar file could not be fetched.
+    #[error("fetching the root file system")]
+    Tarball {
+        /// Why.
+        #[source]
+        source: Box<RemoteError>,
+    },
+    /// A tar file holds no root file system.
+    #[error("`{}` is no root file system: {reason}", path.display())]
+    NotRoot {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// The image could not be written.
     #[error("writing the image `{image}`")]
     Image {
@@ -205,6 +243,10 @@ impl RootfsError {
                 "`polyarch doctor` says how to get more ids (/etc/subuid, and newuidmap of Debian's package `uidmap`); root has them".into()
             }
             Self::Configure { .. } => "`-v` shows all that the packages' scripts said".into(),
+            Self::NoDigest { .. } => "give it with `--sha256`, as those who made the file publish it".into(),
+            Self::WrongDigest { .. } => "it is made of 64 hexadecimal digits, as `sha256sum` prints it".into(),
+            Self::OtherFile { .. } => "it was changed, or broke off: compare with what those who made it publish".into(),
+            Self::Tarball { source } => return source.hint(),
             Self::Lock { .. } => "remove it, and it is written anew".into(),
             Self::NotEmpty { .. } => "name another folder, or empty this one".into(),
             // What is in a box is not seen as what it is.

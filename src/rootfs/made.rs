@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{Config, Kept, RootfsError};
 use crate::image::{Access, History, ImageRef, NewImage, ReferenceError, rfc3339};
-use crate::layer::Digest;
+use crate::layer::{Digest, Skipped};
 use crate::sandbox::{Ids, Signals, remove_trees, unpack_tree};
 use crate::target::Platform;
 
@@ -95,11 +95,11 @@ impl Made {
         crate::image::write(&new, image, access).map(|written| written.digest).map_err(failed)
     }
 
-    /// Unpacks it to the folder `path`, which appears when it is whole. Its files belong to `ids`.
+    /// Unpacks it to the folder `path`, which appears when it is whole. Its files belong to `ids`. Tells what could not be had.
     ///
     /// # Errors
     /// [`RootfsError`]; nothing is left then.
-    pub fn folder(&self, path: &Path, ids: &Ids, signals: &Signals) -> Result<(), RootfsError> {
+    pub fn folder(&self, path: &Path, ids: &Ids, signals: &Signals) -> Result<Skipped, RootfsError> {
         let failed = |source| RootfsError::File { doing: "writing", path: path.into(), source };
         match fs::read_dir(path) {
             Ok(mut entries) => {
@@ -122,10 +122,11 @@ impl Made {
         let unpack = || {
             let file = self.kept.open().map_err(failed)?;
             let mut layer = BufReader::with_capacity(1 << 17, file);
-            unpack_tree(&new, ids, &mut layer, signals)
+            let skipped = unpack_tree(&new, ids, &mut layer, signals)
                 .map_err(|source| RootfsError::Unpack { source: Box::new(source) })?;
             // Over an empty folder it takes the place.
-            fs::rename(&new, path).map_err(failed)
+            fs::rename(&new, path).map_err(failed)?;
+            Ok(skipped)
         };
         let result = unpack();
         if result.is_err() {

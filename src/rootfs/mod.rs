@@ -7,9 +7,11 @@ pub mod debian;
 mod error;
 mod kept;
 mod made;
+mod names;
 mod recipe;
+pub mod tarball;
 
 pub use error::RootfsError;
 pub use kept::Kept;
 pub use made::{Made, Output};
-pub use recipe::{Archive, Config, Kind, Recipe, RecipeError, Variant, recipes};
+pub use recipe::{Archive, Config, Kind, Recipe, RecipeError, Tarball, Variant, recipes};

@@ -87,9 +87,32 @@ pub struct Recipe {
     /// Packages, where it is made from them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub debian: Option<Archive>,
+    /// Tar files, where it is made from one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tarball: Vec<Tarball>,
     /// What its image starts.
     #[serde(default)]
     pub config: Config,
+}
+
+/// A tar file, which is the root file system of some machines.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Tarball {
+    /// The targets that it is for.
+    pub targets: Vec<String>,
+    /// Its address. It may be plain, or packed with gzip, xz or zstd.
+    pub url: String,
+    /// Its SHA-256 digest, in hexadecimal digits. Without one it must be given.
+    #[serde(default)]
+    pub sha256: Option<String>,
+    /// How many folders at the beginning of each name are left away.
+    #[serde(default)]
+    pub strip: usize,
+    /// Whether `/bin`, `/sbin` and `/lib*` become links to `/usr`.
+    #[serde(default)]
+    pub merge_usr: bool,
 }
 
 /// What a root is made from.
@@ -99,6 +122,8 @@ pub struct Recipe {
 pub enum Kind {
     /// Debian packages of a signed archive.
     Debian,
+    /// A tar file that others made.
+    Tarball,
 }
 
 /// Which packages of an archive, and what becomes of them.
@@ -212,6 +237,12 @@ impl Recipe {
         Ok(recipe)
     }
 
+    /// The tar file for `target`.
+    #[must_use]
+    pub fn tarball_for(&self, target: &Target) -> Option<&Tarball> {
+        self.tarball.iter().find(|tarball| tarball.targets.contains(&target.name))
+    }
+
     fn check(&self) -> Result<(), String> {
         let is_name = |text: &str| {
             !text.is_empty()
@@ -232,7 +263,25 @@ impl Recipe {
         }
         match (self.kind, &self.debian) {
             (Kind::Debian, None) => Err("its kind is `debian`, and it has no table `[debian]`".into()),
+            (Kind::Debian, Some(_)) if !self.tarball.is_empty() => {
+                Err("its kind is `debian`, and it has tables `[[tarball]]`".into())
+            }
             (Kind::Debian, Some(archive)) => archive.check(&is_name),
+            (Kind::Tarball, Some(_)) => Err("its kind is `tarball`, and it has a table `[debian]`".into()),
+            (Kind::Tarball, None) => self.tarball.iter().try_for_each(Tarball::check),
+        }
+    }
+}
+
+impl Tarball {
+    fn check(&self) -> Result<(), String> {
+        if let Some(wrong) = self.targets.iter().find(|name| Catalogue::builtin().target(name).is_err()) {
+            return Err(format!("`tarball.targets` has `{wrong}`, which is no target"));
+        }
+        let is_digest = |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match self.sha256.as_ref().filter(|text| !is_digest(text)) {
+            Some(wrong) => Err(format!("`tarball.sha256` is `{wrong}`, which is no SHA-256 digest")),
+            None => Ok(()),
         }
     }
 }

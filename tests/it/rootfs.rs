@@ -338,3 +338,145 @@ fn one_id_is_not_enough_and_is_told_before_anything_is_fetched() {
     assert!(names(&cx.path("home/.cache/polyarch/debian/packages")).is_empty());
     assert!(!Path::new(&cx.path("home/.local/share/polyarch/store")).exists());
 }
+
+/// A root file system as others make them: everything beneath a folder, with a device, a hard link and a program of a user.
+fn tarball() -> Vec<u8> {
+    use tar::EntryType::{Char, Directory, Link, Regular, Symlink};
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut put = |kind: tar::EntryType, path: &str, link: &str, content: &[u8], mode: u32, owner: u64| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_mtime(1_600_000_000);
+        header.set_uid(owner);
+        header.set_gid(owner);
+        header.set_size(content.len() as u64);
+        if kind == Char {
+            header.set_device_major(1).unwrap();
+            header.set_device_minor(3).unwrap();
+        }
+        if link.is_empty() {
+            builder.append_data(&mut header, format!("./root-1.0/{path}"), content).unwrap();
+        } else {
+            builder.append_link(&mut header, format!("./root-1.0/{path}"), link).unwrap();
+        }
+    };
+    put(Directory, "", "", b"", 0o755, 0);
+    put(Directory, "bin/", "", b"", 0o755, 0);
+    put(Regular, "bin/tool", "", b"tool", 0o4755, 0);
+    put(Link, "usr/bin/other", "./root-1.0/bin/tool", b"", 0o4755, 0);
+    put(Symlink, "usr/lib64/x", "../lib", b"", 0o777, 0);
+    put(Regular, "lib64/data", "", b"data", 0o640, 33);
+    put(Char, "dev/null", "", b"", 0o666, 0);
+    put(Regular, "etc/passwd", "", b"root:x:0:0::/:/bin/sh\n", 0o644, 0);
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn a_tar_file_becomes_an_image_with_all_that_it_holds_whoever_makes_it() {
+    let cx = Cx::new();
+    let plain = tarball();
+    cx.file("served/root.tar", &plain);
+    ran(cx.command("gzip").arg("-k").arg(cx.path("served/root.tar"))).success();
+    let packed = fs::read(cx.path("served/root.tar.gz")).unwrap();
+    // The server takes what follows the name for a part of it.
+    cx.file("served/root.tar.gz?token=secret", &packed);
+    let server = Server::new(&cx.path("served"));
+    let recipe = |merge: bool, digest: &str| {
+        format!(
+            "name = \"theirs\"\ndescription = \"a test's\"\nkind = \"tarball\"\n[[tarball]]\ntargets = [\"routeros/mmips\"]\n\
+             url = \"{}?token=secret\"\nsha256 = \"{digest}\"\nstrip = 1\nmerge-usr = {merge}\n[config]\ncmd = [\"/bin/tool\"]\n",
+            server.url("root.tar.gz")
+        )
+    };
+    let digest = sha256(&packed);
+    let digest = digest.strip_prefix("sha256:").unwrap_or(&digest);
+    cx.file("plain.toml", recipe(false, digest));
+    cx.file("merged.toml", recipe(true, digest));
+    // A user without any ids but their own.
+    let build = |args: &[&str]| {
+        let mut command = cx.as_nobody(env!("CARGO_BIN_EXE_polyarch"));
+        ran(command.args(["-v", "rootfs", "build", "--target", "routeros/mmips"]).args(args))
+    };
+    let list = |image: &str| {
+        let archive = cx.path("image.tar");
+        let to = format!("docker-archive:{}", archive.display());
+        ran(cx.polyarch().args(["copy", image, &to])).success();
+        let script = "rm -rf unpacked && mkdir unpacked && tar -xf image.tar -C unpacked && tar --numeric-owner -tvf unpacked/*/layer.tar | \
+                      awk '{ $4 = $5 = \"\"; print }' | tr -s ' '";
+        ran(cx.command("sh").args(["-c", script])).success()
+    };
+    let one = build(&["./plain.toml", "-o", "oci:images:plain"]).success();
+    let files = list("oci:images:plain");
+    for line in [
+        "-rwsr-xr-x 0/0 4 bin/tool",
+        "hrwsr-xr-x 0/0 0 usr/bin/other link to bin/tool",
+        "-rw-r----- 33/33 4 lib64/data",
+        "crw-rw-rw- 0/0 1,3 dev/null",
+    ] {
+        assert!(files.lines().any(|found| found == line), "no `{line}` in\n{files}");
+    }
+    assert_eq!(build(&["./plain.toml", "-o", "oci:images:plain", "--no-cache"]).success(), one);
+    assert_eq!(server.requests("root.tar.gz?token=secret").len(), 1, "the cache has the file");
+    let facts: Value = serde_json::from_str(
+        &ran(cx.polyarch().args(["image", "inspect", "oci:images:plain", "--format", "json"])).success(),
+    )
+    .unwrap();
+    let config = &facts["images"][0]["config"];
+    assert_eq!((config["architecture"].as_str(), config["os"].as_str()), (Some("mipsle"), Some("linux")));
+    assert_eq!(config["config"]["Labels"]["io.polyarch.rootfs.url"], server.url("root.tar.gz"));
+    build(&["./merged.toml", "-o", "oci:images:merged"]).success();
+    let files = list("oci:images:merged");
+    for line in [
+        "-rwsr-xr-x 0/0 4 usr/bin/tool",
+        "hrwsr-xr-x 0/0 0 usr/bin/other link to usr/bin/tool",
+        "lrwxrwxrwx 0/0 0 lib64 -> usr/lib64",
+        "-rw-r----- 33/33 4 usr/lib64/data",
+    ] {
+        assert!(files.lines().any(|found| found == line), "no `{line}` in\n{files}");
+    }
+    // To a folder, for somebody with ids: owners are theirs, and what only root can make is told.
+    let mut command = cx.granted("");
+    let made =
+        ran(command.args(["rootfs", "build", "./plain.toml", "--target", "routeros/mmips", "-o", "./root"]));
+    assert!(made.stderr.contains("1 device nodes were left out"), "{}", made.stderr);
+    made.success();
+    let owner = ran(cx.command("stat").args(["-c", "%u %a", "root/lib64/data", "root/bin/tool"])).success();
+    assert_eq!(owner, "200032 640\n65534 4755\n");
+}
+
+#[test]
+fn a_tar_file_that_is_another_or_none_is_refused() {
+    let cx = Cx::new();
+    cx.file("served/root.tar", tarball());
+    cx.file("served/text", "no tar file at all");
+    let server = Server::new(&cx.path("served"));
+    let url = server.url("root.tar");
+    let zeros = "0".repeat(64);
+    let build = |args: &[&str]| {
+        let base = ["rootfs", "build", "gentoo", "--target", "linux/ppc", "-o", "theirs"];
+        let err = cx.run(base.iter().chain(args)).failure(2);
+        assert_eq!(left(&cx), [""; 0], "{args:?}: {err}");
+        err
+    };
+    assert!(build(&[]).contains("give one with `--url`"));
+    assert!(build(&["--url", &url]).contains("give it with `--sha256`"));
+    assert!(build(&["--url", &url, "--sha256", "12"]).contains("no SHA-256 digest"));
+    let err = build(&["--url", &url, "--sha256", &zeros]);
+    assert!(
+        err.contains(&format!("`{url}` is not the file that is meant: expected sha256:{zeros}")),
+        "{err}"
+    );
+    assert!(build(&["--suite", "x"]).contains("no use for `--suite`"));
+    let digest = |name: &str| {
+        let digest = sha256(&fs::read(cx.path(format!("served/{name}"))).unwrap());
+        digest.strip_prefix("sha256:").unwrap_or(&digest).to_owned()
+    };
+    let err = build(&["--url", &server.url("text"), "--sha256", &digest("text")]);
+    assert!(err.contains("is no root file system") || err.contains("reading `"), "{err}");
+    // Nothing of a root at the top, for it is all in a folder.
+    let err = build(&["--url", "served/root.tar", "--sha256", &digest("root.tar")]);
+    assert!(err.contains("neither `/usr` nor `/bin` nor `/etc`"), "{err}");
+    server.fail("root.tar", [Fault::Status(404)]);
+    assert!(build(&["--url", &url, "--sha256", &zeros]).contains("answered 404"));
+}

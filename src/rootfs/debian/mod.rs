@@ -4,7 +4,6 @@ mod configure;
 mod database;
 mod lock;
 mod member;
-mod names;
 mod script;
 mod stream;
 
@@ -19,8 +18,8 @@ use std::thread;
 use std::time::SystemTime;
 
 use self::member::Member;
-use self::names::Names;
 use self::stream::{Layer, written};
+use super::names::Names;
 use super::{Archive, Kept, Made, Recipe, RootfsError, Variant};
 use crate::debian::{DebianError, Index, Keyring, Mirror, Package, Release, Wanted, solve, timestamp};
 use crate::layer::Digest;
@@ -223,13 +222,8 @@ impl<'a> Plan<'a> {
             architecture: self.architecture.into(),
             source: Box::new(source),
         };
-        let release = Release::fetch(request.mirror, self.suite, request.keyring).map_err(choose)?;
+        let (release, indexes) = self.indexes(request, progress).map_err(choose)?;
         progress.note(&format!("`{}` is signed by {}", self.suite, release.signers.join(", ")));
-        let folder = request.cache.join("debian/indexes");
-        let index = |component: &String| {
-            release.index(request.mirror, component, self.architecture, &folder, progress)
-        };
-        let indexes = self.components.iter().map(index).collect::<Result<Vec<Index>, _>>().map_err(choose)?;
         let mut names = self.include.clone();
         names.extend(self.variant.include.iter().cloned());
         let wanted = Wanted {
@@ -244,6 +238,40 @@ impl<'a> Plan<'a> {
         let locked = |package: &Package| Locked::of(package, solution.automatic.contains(&package.name));
         lock.packages = solution.packages.iter().map(locked).collect();
         Ok(lock)
+    }
+
+    /// The suite's signed list and the indexes that it names: by the suite's other name where list and indexes do not go together, as on a
+    /// mirror that is being updated, or behind a cache.
+    fn indexes(
+        &self,
+        request: &Request<'_>,
+        progress: &dyn Progress,
+    ) -> Result<(Release, Vec<Index>), DebianError> {
+        let folder = request.cache.join("debian/indexes");
+        let named = |release: &Release| -> Result<Vec<Index>, DebianError> {
+            let index = |component: &String| {
+                release.index(request.mirror, component, self.architecture, &folder, progress)
+            };
+            self.components.iter().map(index).collect()
+        };
+        let release = Release::fetch(request.mirror, self.suite, request.keyring)?;
+        match named(&release) {
+            Ok(indexes) => Ok((release, indexes)),
+            Err(
+                err @ (DebianError::Size { .. } | DebianError::Digest { .. } | DebianError::Status { .. }),
+            ) => {
+                let other = if release.suite == self.suite { &release.codename } else { &release.suite };
+                let Ok(other) = Release::fetch(request.mirror, other, request.keyring) else {
+                    return Err(err);
+                };
+                // It is to be the same suite, whatever a mirror has under that name.
+                match named(&other) {
+                    Ok(indexes) if other.codename == release.codename => Ok((other, indexes)),
+                    _ => Err(err),
+                }
+            }
+            Err(err) => Err(err),
+        }
     }
 
     /// The line that apt in the root gets, if any.

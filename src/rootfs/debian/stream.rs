@@ -12,10 +12,10 @@ use std::thread;
 use tar::{EntryType, Header};
 
 use super::member::{Member, conffiles};
-use super::names::{Entry, Names, Place};
 use crate::debian::{Deb, DebianError};
 use crate::progress::Task;
 use crate::rootfs::RootfsError;
+use crate::rootfs::names::{Entry, Names, Place};
 
 /// Bytes that go from one thread to another in one piece, and how many pieces of a package wait.
 const PIECE: usize = 256 << 10;

@@ -1,4 +1,4 @@
-//! The names of a system that is put together from packages: what each is, whose it is, and where an entry of a package goes.
+//! The names of a system that is put together from packages or a tar file: what each is, whose it is, and where an entry of a package goes.
 //!
 //! As dpkg: a link to a folder is kept where a package has a folder of that name, and the other way round; files go where the links
 //! lead that stand in their way. Folders that are links to those of `/usr` in all of Debian (`/bin`, `/sbin`, `/lib*`) are such links here
