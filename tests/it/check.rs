@@ -492,14 +492,14 @@ fn musl_s_loader_agrees_whatever_its_file_of_folders_says() {
                 let mut command = cx.command("unshare");
                 command.args(["--map-root-user", "--user", "chroot", &shown, "/qemu"]);
                 command.args([&format!("/lib/ld-musl-{name}.so.1"), "--list", &path]);
-                let loaded = ran(&mut command);
-                let missing: BTreeSet<&str> = loaded
+                let listed = ran(&mut command);
+                let missing: BTreeSet<&str> = listed
                     .stderr
                     .lines()
                     .filter_map(|line| line.strip_prefix("Error loading shared library "))
                     .filter_map(|line| line.split(':').next())
                     .collect();
-                assert!(missing.contains("libgone.so"), "{architecture}: {loaded:?}");
+                assert!(missing.contains("libgone.so"), "{architecture}: {listed:?}");
                 let mut told = BTreeSet::new();
                 for finding in report["findings"].as_array().unwrap() {
                     let by = finding["path"].as_str().unwrap_or_default();
@@ -516,8 +516,8 @@ fn musl_s_loader_agrees_whatever_its_file_of_folders_says() {
                 let own = |names: &BTreeSet<&str>| {
                     names.difference(&shared).map(|&name| name.to_owned()).collect::<BTreeSet<_>>()
                 };
-                assert_eq!(own(&told), own(&missing), "{architecture} {paths:?} {program}: {loaded:?}");
-                assert!(told.is_subset(&missing), "{architecture} {paths:?} {program}: {told:?} {loaded:?}");
+                assert_eq!(own(&told), own(&missing), "{architecture} {paths:?} {program}: {listed:?}");
+                assert!(told.is_subset(&missing), "{architecture} {paths:?} {program}: {told:?} {listed:?}");
                 seen.insert(own(&missing));
             }
         }
