@@ -121,17 +121,10 @@ pub(super) fn build(
             }
         }
     });
-    if let Some(signal) = signals.interrupted() {
-        return Err(BuildError::Interrupted { signal });
-    }
-    let mut failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if !failures.is_empty() {
-        let at = failures.iter().position(|err| !matches!(err, BuildError::Needed)).unwrap_or_default();
-        return Err(failures.swap_remove(at));
-    }
-    builder.share();
-    let last = |plan: Plan<'_>| plan.slots.into_iter().next_back().and_then(OnceLock::into_inner).flatten();
-    plans.into_iter().map(|plan| last(plan).ok_or(BuildError::Needed)).collect()
+    let built = builder.end(plans, failures.into_inner().unwrap_or_else(PoisonError::into_inner));
+    // What a failed step has begun goes, and what turned out to hold nothing.
+    let swept = builder.ids.get().map_or(Ok(()), |(ids, _)| sweep(&builder.cache, ids));
+    built.and_then(|built| swept.map(|()| built))
 }
 
 /// A platform as `FROM --platform` has it: a target's name is one too.
@@ -143,6 +136,21 @@ fn parse_platform(text: &str) -> Result<Platform, String> {
 }
 
 impl Builder<'_> {
+    /// What was built, when all stages have ended.
+    fn end(&self, plans: Vec<Plan<'_>>, mut failures: Vec<BuildError>) -> Result<Vec<Staged>, BuildError> {
+        if let Some(signal) = self.signals.interrupted() {
+            return Err(BuildError::Interrupted { signal });
+        }
+        if !failures.is_empty() {
+            let at = failures.iter().position(|err| !matches!(err, BuildError::Needed)).unwrap_or_default();
+            return Err(failures.swap_remove(at));
+        }
+        self.share();
+        let last =
+            |plan: Plan<'_>| plan.slots.into_iter().next_back().and_then(OnceLock::into_inner).flatten();
+        plans.into_iter().map(|plan| last(plan).ok_or(BuildError::Needed)).collect()
+    }
+
     /// Brings the steps to where they are shared. That this cannot be done is no failure of the build.
     fn share(&self) {
         let progress = self.surroundings.progress();
