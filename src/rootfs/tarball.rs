@@ -69,18 +69,17 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Made, Roo
     let key = Digest::of(key.as_bytes());
     let kept = if request.anew { None } else { Kept::find(request.cache, &key) };
     let is_old = kept.is_some();
-    let kept = match kept {
-        Some(kept) => kept,
-        None => {
-            let file = file(request, url, &digest, progress)?;
-            let task = progress.begin("packing the root file system", None);
-            let kept = Kept::keep(request.cache, &key, |out| {
-                let from = File::open(&file).map_err(|source| read(&file, source))?;
-                convert(&file, from, how, out)
-            });
-            drop(task);
-            kept?
-        }
+    let kept = if let Some(kept) = kept {
+        kept
+    } else {
+        let file = file(request, url, &digest, progress)?;
+        let task = progress.begin("packing the root file system", None);
+        let kept = Kept::keep(request.cache, &key, |out| {
+            let from = File::open(&file).map_err(|source| read(&file, source))?;
+            convert(&file, from, how, out)
+        });
+        drop(task);
+        kept?
     };
     let labels =
         [("recipe", request.recipe.name.clone()), ("url", shown(url)), ("digest", digest.to_string())];
@@ -236,7 +235,8 @@ fn convert(path: &Path, from: impl Read, how: &Tarball, out: &mut dyn Write) -> 
                 .into(),
         ));
     }
-    builder.into_inner().and_then(|out| out.flush()).map_err(written)
+    let out = builder.into_inner().map_err(written)?;
+    out.flush().map_err(written)
 }
 
 /// Makes the folder of `/usr` that a folder at the top is a link to.
