@@ -11,8 +11,8 @@ impl Finding {
     /// 32 hexadecimal digits that stay the same from run to run while the finding does: of its rule, file, target, platform, and
     /// what was expected and found.
     ///
-    /// Severity, layer and position count for nothing, nor do digests, and numbers only where they are no versions that move on
-    /// ([`Rule::counts_numbers`]). Nor does the message, and of an image the name, since tags change.
+    /// Severity, layer and position count for nothing, nor do digests, and numbers only where they are no versions that move on.
+    /// Nor does the message, and of an image the name, since tags change.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
