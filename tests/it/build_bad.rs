@@ -171,3 +171,25 @@ fn what_is_huge_or_no_text_ends_soon() {
     }
     assert_nothing_left(&cx);
 }
+
+#[test]
+fn an_archives_containerfile_is_in_the_archive() {
+    let cx = Cx::new();
+    fs::create_dir(cx.path("ctx")).unwrap();
+    let file = cx.path("ctx/Containerfile");
+    let no_file = "no file of the archive";
+    for (make, part) in [
+        ("ln -s /etc/passwd ctx/Containerfile", no_file),
+        ("mkfifo ctx/Containerfile", "there is no `Containerfile`"),
+        ("ln -s ../../lock ctx/Containerfile", no_file),
+    ] {
+        let _ = fs::remove_file(&file);
+        ran(cx.command("sh").args(["-c", make])).success();
+        ran(cx.command("tar").args(["-C", "ctx", "-cf", "ctx.tar", "."])).success();
+        let mut command = unprivileged(&cx);
+        command.args(["build", "-"]).stdin(fs::File::open(cx.path("ctx.tar")).unwrap());
+        let said = ran(&mut command).failure(2);
+        assert!(said.contains(part), "{make}: {said}");
+        assert_nothing_left(&cx);
+    }
+}

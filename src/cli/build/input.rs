@@ -69,7 +69,7 @@ impl Input {
         if kind == Kind::Archive {
             unpack(input, &place)?;
             let file = file.map(|file| place.join(file.strip_prefix("/").unwrap_or(file)));
-            let path = found(&place, file.as_deref())?;
+            let path = inside(&place, &found(&place, file.as_deref())?)?;
             let mut read = Self::of(place, path, Some(folder))?;
             read.name = read
                 .file
@@ -141,6 +141,18 @@ impl Input {
             }
         }
     }
+}
+
+/// The file `path` of an archive that was unpacked to `place`: a link in it may lead anywhere, and a pipe would be waited for.
+fn inside(place: &Path, path: &Path) -> anyhow::Result<PathBuf> {
+    let doing = || format!("reading the archive's `{}`", path.strip_prefix(place).unwrap_or(path).display());
+    let real = path.canonicalize().with_context(doing)?;
+    let is_inside = real.starts_with(place.canonicalize().with_context(doing)?);
+    if is_inside && real.metadata().with_context(doing)?.is_file() {
+        return Ok(real);
+    }
+    let message = format!("{}: it is no file of the archive", doing());
+    Err(Told::new(message, "put the Containerfile itself into the archive, or name another by `-f`").into())
 }
 
 fn stdin() -> anyhow::Result<Vec<u8>> {
