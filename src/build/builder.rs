@@ -443,15 +443,8 @@ impl<'a> Builder<'a> {
             is_direct: true,
             ..crate::sandbox::Root::default()
         };
-        let copying = Copying {
-            sources: vec![From::Root { root: 0, pattern: other.path.clone().unwrap_or_else(|| "/".into()) }],
-            destination: "/".into(),
-            chown: None,
-            chmod: None,
-            exclude: Vec::new(),
-            parents: false,
-            owners: !ids.is_single(),
-        };
+        let source = From::Root { root: 0, pattern: other.path.clone().unwrap_or_else(|| "/".into()) };
+        let copying = Copying::whole(source, "/", !ids.is_single());
         let job = Job {
             folder: run.path().into(),
             root: Some(root.plan()),

@@ -8,6 +8,7 @@ use crate::containerfile::{
     Command, CopyOptions, Expander, HealthTimes, Healthcheck, Input, Instruction, Located, Mount, Position,
     Word,
 };
+use crate::tree::normalized;
 
 /// Where programs are looked for if neither base nor file say.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -386,17 +387,7 @@ fn health(check: &Healthcheck) -> Value {
 
 /// A path without `.`, `..` and doubled slashes, from the root on.
 pub(super) fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
+    format!("/{}", normalized(path))
 }
 
 /// The keys of ports in a config: `80/tcp`, one for each of a range.

@@ -10,7 +10,7 @@ use tar::EntryType;
 
 use super::{ImageError, JSON_LIMIT};
 use crate::layer::metered::{Meter, Metered};
-use crate::tree::is_tar_header;
+use crate::tree::{is_tar_header, normalized};
 
 /// How many entries an archive may have. One of an image has a few for each layer.
 const ENTRIES: usize = 100_000;
@@ -65,7 +65,7 @@ impl TarFile {
 
     /// Where the content of `name` is.
     fn find(&self, name: &str) -> Result<(u64, u64), ImageError> {
-        let mut at = normal(name);
+        let mut at = normalized(name);
         for _ in 0..LINKS {
             match self.members.get(&at) {
                 Some(Member::File { offset, size }) => return Ok((*offset, *size)),
@@ -123,7 +123,7 @@ fn members(file: &File) -> io::Result<HashMap<String, Member>> {
         if members.len() >= ENTRIES {
             return Err(io::Error::other("the archive has too many entries"));
         }
-        let name = normal(&String::from_utf8_lossy(&entry.path_bytes()));
+        let name = normalized(&String::from_utf8_lossy(&entry.path_bytes()));
         let member = match entry.header().entry_type() {
             EntryType::Regular | EntryType::Continuous => {
                 let (offset, size) = (entry.raw_file_position(), entry.size());
@@ -137,7 +137,9 @@ fn members(file: &File) -> io::Result<HashMap<String, Member>> {
                     String::from_utf8_lossy(&entry.link_name_bytes().unwrap_or_default()).into_owned();
                 let is_symbolic = entry.header().entry_type() == EntryType::Symlink;
                 let base = name.rsplit_once('/').map(|(folder, _)| folder).filter(|_| is_symbolic);
-                Member::Link(base.map_or_else(|| normal(&target), |base| normal(&format!("{base}/{target}"))))
+                Member::Link(
+                    base.map_or_else(|| normalized(&target), |base| normalized(&format!("{base}/{target}"))),
+                )
             }
             _ => continue,
         };
@@ -145,21 +147,6 @@ fn members(file: &File) -> io::Result<HashMap<String, Member>> {
         meter.expect_records();
     }
     Ok(members)
-}
-
-/// `path` without `.`, empty parts, and `..` with what it undoes.
-fn normal(path: &str) -> String {
-    let mut parts = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
 }
 
 /// A part of a file.

@@ -12,6 +12,7 @@ mod identify;
 pub mod libraries;
 pub(crate) mod metered;
 mod mounts;
+mod path;
 mod record;
 pub mod root;
 pub(crate) mod sparse;
@@ -20,6 +21,7 @@ pub use archive::is_tar_header;
 pub(crate) use archive::with_reader;
 pub use identify::{identify, identify_stream};
 pub use mounts::{Mount, mount_of, mounts};
+pub(crate) use path::normalized;
 pub use record::{Content, Record};
 
 use std::io;

@@ -199,15 +199,11 @@ impl<'scope> StepWork<'scope, '_, '_> {
         prepare: impl FnOnce(&Self) -> Result<(Work, Vec<super::Held>, Vec<Folder>), BuildError>,
     ) -> Result<Option<Arc<Layer>>, BuildError> {
         let at = self.step.at;
-        let key = Digest::of(format!("{}\n{key}", staged.key).as_bytes());
         let builder = self.builder;
-        staged.key = key;
-        let entrance =
-            match builder.cache.enter(&key, builder.options.no_cache, Whose::Everybodys, builder.signals)? {
-                Found::Hit(made) => return Ok(self.hit(staged, made)),
-                Found::Miss(entrance) => entrance,
-            };
-        builder.surroundings.step(&self.label, self.text, false);
+        let entrance = match self.enter(staged, key)? {
+            Found::Hit(made) => return Ok(self.hit(staged, made)),
+            Found::Miss(entrance) => entrance,
+        };
         let _at_work = builder.crew.join();
         let (work, others, fetched) = prepare(self)?;
         let held = staged.files.held(&builder.place()?);
@@ -240,6 +236,18 @@ impl<'scope> StepWork<'scope, '_, '_> {
             stubs,
             skeleton: wants_short(platform),
         }
+    }
+
+    /// Goes on to the step that `key` tells from others after those before it: it is done already, or for this process to do.
+    pub(super) fn enter(&self, staged: &mut Staged, key: &str) -> Result<Found, BuildError> {
+        let builder = self.builder;
+        staged.key = Digest::of(format!("{}\n{key}", staged.key).as_bytes());
+        let found =
+            builder.cache.enter(&staged.key, builder.options.no_cache, Whose::Everybodys, builder.signals)?;
+        if matches!(found, Found::Miss(_)) {
+            builder.surroundings.step(&self.label, self.text, false);
+        }
+        Ok(found)
     }
 
     /// A step that was found done.
@@ -359,15 +367,7 @@ impl Builder<'_> {
         let held = files.held(&self.place()?).map_err(sandbox)?;
         let run = Folder::new(&self.options.cache.join("run")).map_err(sandbox)?;
         let layer = Arc::new(self.cache.begin()?);
-        let copying = Copying {
-            sources: vec![From::Machine { matches }],
-            destination: PLACE.into(),
-            chown: None,
-            chmod: None,
-            exclude: Vec::new(),
-            parents: false,
-            owners: !ids.is_single(),
-        };
+        let copying = Copying::whole(From::Machine { matches }, PLACE, !ids.is_single());
         let job = Job {
             folder: run.path().into(),
             root: Some(held.root(Some(layer.folder().into())).plan()),

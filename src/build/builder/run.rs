@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::super::Whose;
 use super::super::mounts::{Mounted, key_of};
 use super::super::staged::Held;
 use super::super::step::Run;
-use super::{BuildError, Builder, Digest, Folder, Found, Handle, Job, Layer, Staged, StepWork, Work};
+use super::{BuildError, Builder, Folder, Found, Handle, Job, Layer, Staged, StepWork, Work};
 use crate::emulator::{self, Options as EmulatorOptions};
 use crate::image::ImageConfiguration;
 use crate::sandbox::{
@@ -50,14 +49,10 @@ impl<'scope> StepWork<'scope, '_, '_> {
             "mounts": mounts, "network": format!("{:?}", network.mode), "hosts": hosts,
             "emulators": self.emulators(&emulation)?,
         });
-        let key = Digest::of(format!("{}\n{key}", staged.key).as_bytes());
-        staged.key = key;
-        let entrance =
-            match builder.cache.enter(&key, builder.options.no_cache, Whose::Everybodys, builder.signals)? {
-                Found::Hit(made) => return Ok(self.hit(staged, made)),
-                Found::Miss(entrance) => entrance,
-            };
-        builder.surroundings.step(&self.label, self.text, false);
+        let entrance = match self.enter(staged, &key.to_string())? {
+            Found::Hit(made) => return Ok(self.hit(staged, made)),
+            Found::Miss(entrance) => entrance,
+        };
         let _at_work = builder.crew.join();
         let sandbox = |source| BuildError::Sandbox { at, source: Box::new(source) };
         let held = staged.files.held(&builder.place()?).map_err(sandbox)?;

@@ -9,11 +9,12 @@ use super::error::ContextError;
 use super::resolve::{FOLDER, Resolved};
 use super::{Context, walk};
 use crate::containerfile::Glob;
+use crate::tree::normalized;
 
 impl Context {
     /// What `pattern` matches, links followed. What stands before the first wildcard must be there.
     pub(super) fn find(&self, pattern: &str) -> Result<Vec<Resolved>, ContextError> {
-        let clean = clean(pattern);
+        let clean = normalized(pattern);
         let parts: Vec<&str> = clean.split('/').collect();
         let plain = parts.iter().take_while(|part| !has_wildcards(part)).count();
         let (before, after) = parts.split_at(plain);
@@ -74,21 +75,6 @@ impl Context {
         }
         Ok(())
     }
-}
-
-/// A path without `.`, empty names and `..`, which does not lead out.
-pub(super) fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
 }
 
 /// Whether a text is a pattern, as docker tells it: by a wildcard before which no `\` stands.

@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use crate::containerfile::Ignore;
+use crate::tree::normalized;
 use filter::Filter;
 
 /// A folder that files are taken from.
@@ -113,7 +114,7 @@ impl Context {
     /// [`ContextError`].
     pub fn take_with_parents(&self, pattern: &str, exclude: &Ignore) -> Result<Vec<Match>, ContextError> {
         let (pivot, inner) = pattern.split_once("/./").unwrap_or(("", pattern));
-        let inner = find::clean(inner);
+        let inner = normalized(inner);
         if !find::has_wildcards(pivot) && !find::has_wildcards(&inner) {
             self.resolve(format!("{pivot}/{inner}").as_bytes())?;
         }

@@ -76,6 +76,21 @@ pub(super) struct Copying {
     pub(super) owners: bool,
 }
 
+impl Copying {
+    /// All of `source` as it is, to `destination`.
+    pub(super) fn whole(source: From, destination: &str, owners: bool) -> Self {
+        Self {
+            sources: vec![source],
+            destination: destination.into(),
+            chown: None,
+            chmod: None,
+            exclude: Vec::new(),
+            parents: false,
+            owners,
+        }
+    }
+}
+
 /// What is copied.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum From {
