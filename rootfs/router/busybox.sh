@@ -6,13 +6,14 @@ if [ "${1-}" != files ]; then
     dpkg-source --no-check -x /source/busybox_*.dsc busybox
     cd busybox
     cp debian/config/pkg/deb .config
-    # musl has no RPC of Sun's, no utmp; Debian's compiler flags are for Debian's machines.
-    sed -i -E 's/^(CONFIG_(FEATURE_INETD_RPC|FEATURE_UTMP|FEATURE_WTMP|FEATURE_MOUNT_NFS|SELINUX|PAM|DEBUG|FEATURE_HAVE_RPC|LINUXRC))=y/# \1 is not set/
+    # musl has no RPC of Sun's, no utmp and no regular expressions of the GNU kind; Debian's compiler flags are for Debian's machines.
+    sed -i -E 's/^(CONFIG_(FEATURE_INETD_RPC|FEATURE_UTMP|FEATURE_WTMP|FEATURE_MOUNT_NFS|FEATURE_VI_REGEX_SEARCH|EXTRA_COMPAT|SELINUX|PAM|DEBUG|FEATURE_HAVE_RPC|LINUXRC))=y/# \1 is not set/
         s/^# (CONFIG_(INIT|GETTY|LOGIN|PASSWD|ADDUSER|ADDGROUP|SU|WGET|NC|TELNET|HTTPD|FTPGET|FTPPUT|UDHCPC)) is not set/\1=y/
         s/^CONFIG_CROSS_COMPILER_PREFIX=.*/CONFIG_CROSS_COMPILER_PREFIX=""/' .config
     yes '' | make oldconfig >/dev/null
-    make -s -j"$(nproc)" CC=cc HOSTCC=gcc AR="$TRIPLE-ar" NM="$TRIPLE-nm" STRIP="$TRIPLE-strip" OBJCOPY="$TRIPLE-objcopy" SKIP_STRIP=y busybox
-    make -s CC=cc HOSTCC=gcc CONFIG_PREFIX=/busybox install
+    make="make -s CROSS_COMPILE=$TRIPLE- CC=cc HOSTCC=gcc SKIP_STRIP=y CONFIG_PREFIX=/busybox"
+    $make -j"$(nproc)" busybox
+    $make install
     "$TRIPLE-strip" /busybox/bin/busybox
     rm -rf /src
     exit
