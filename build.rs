@@ -16,16 +16,16 @@ fn main() {
     // What Containerfiles of recipes copy: `RECIPE/FILE`.
     let recipes = root.join("rootfs");
     println!("cargo::rerun-if-changed={}", recipes.display());
-    let mut rows = String::new();
+    let mut rows = Vec::new();
     for folder in entries(&recipes).into_iter().filter(|entry| entry.is_dir()) {
         println!("cargo::rerun-if-changed={}", folder.display());
         for file in entries(&folder) {
             let name = file.strip_prefix(&recipes).expect("it is in the folder").display().to_string();
             println!("cargo::rerun-if-changed={}", file.display());
-            rows.push_str(&format!("    ({name:?}, include_bytes!({:?})),\n", file.display().to_string()));
+            rows.push(format!("    ({name:?}, include_bytes!({:?})),\n", file.display().to_string()));
         }
     }
-    write(&out.join("contexts.rs"), &format!("&[\n{rows}]\n"));
+    write(&out.join("contexts.rs"), &format!("&[\n{}]\n", rows.concat()));
     // The guest programs that `emulator verify` runs: `GUEST.elf`.
     list(&root.join("src/emulator/probes"), "elf", &out.join("probes.rs"), |name| {
         Some((format!("{:?}", name.strip_suffix(".elf")?), "include_bytes"))

@@ -5,9 +5,12 @@ if [ "${1-}" != files ]; then
     cd /src
     dpkg-source --no-check -x /source/busybox_*.dsc busybox
     cd busybox
+    # It says when it was configured: when its source was last changed.
+    SOURCE_DATE_EPOCH=$(dpkg-parsechangelog -S Timestamp)
+    export SOURCE_DATE_EPOCH
     make defconfig >/dev/null
-    # Cross compilers are named on the command line, and there is no list of users who are logged in.
-    sed -i -E 's/^(CONFIG_FEATURE_[UW]TMP)=y/# \1 is not set/' .config
+    # Cross compilers are named on the command line, and there is no list of users who are logged in, and no disk to begin from.
+    sed -i -E 's/^(CONFIG_FEATURE_[UW]TMP|CONFIG_LINUXRC)=y/# \1 is not set/' .config
     yes '' | make oldconfig >/dev/null
     make="make -s CROSS_COMPILE=$TRIPLE- CC=cc HOSTCC=gcc SKIP_STRIP=y CONFIG_PREFIX=/busybox"
     $make -j"$(nproc)" busybox

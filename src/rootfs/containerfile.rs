@@ -216,7 +216,7 @@ impl<'a> Plan<'a> {
         let layout = folder.path().join("layout");
         let image = ImageRef::Oci { dir: layout.clone(), tag: Some(BUILDER.into()) };
         builder.image(&image, &Access::default())?;
-        let source = self.fetch(of, sources, &folder.path().join("source"), progress)?;
+        let source = fetch(of, sources, &folder.path().join("source"), progress)?;
         let context = folder.path().join("context");
         let written = |path: &Path, source| RootfsError::File { doing: "writing", path: path.into(), source };
         fs::create_dir(&context).map_err(|source| written(&context, source))?;
@@ -272,32 +272,31 @@ impl<'a> Plan<'a> {
         drop(task);
         kept
     }
+}
 
-    /// Puts the files of each source package into a folder of its name beneath `folder`.
-    fn fetch(
-        &self,
-        of: &debian::Request<'_>,
-        sources: &[SourcePackage],
-        folder: &Path,
-        progress: &dyn Progress,
-    ) -> Result<PathBuf, RootfsError> {
-        let failed = |path: &Path, source| RootfsError::File { doing: "writing", path: path.into(), source };
-        fs::create_dir(folder).map_err(|source| failed(folder, source))?;
-        let kept = of.cache.join("debian/sources");
-        fs::create_dir_all(&kept).map_err(|source| failed(&kept, source))?;
-        for package in sources {
-            let place = folder.join(&package.name);
-            fs::create_dir(&place).map_err(|source| failed(&place, source))?;
-            for file in &package.files {
-                let fetched = debian::fetch_source(of, file, &kept, progress).map_err(|source| {
-                    RootfsError::Fetch { package: package.name.clone(), source: Box::new(source) }
-                })?;
-                let path = place.join(&file.name);
-                fs::hard_link(&fetched, &path)
-                    .or_else(|_| fs::copy(&fetched, &path).map(drop))
-                    .map_err(|source| failed(&path, source))?;
-            }
+/// Puts the files of each source package into a folder of its name beneath `folder`.
+fn fetch(
+    of: &debian::Request<'_>,
+    sources: &[SourcePackage],
+    folder: &Path,
+    progress: &dyn Progress,
+) -> Result<PathBuf, RootfsError> {
+    let failed = |path: &Path, source| RootfsError::File { doing: "writing", path: path.into(), source };
+    fs::create_dir(folder).map_err(|source| failed(folder, source))?;
+    let kept = of.cache.join("debian/sources");
+    fs::create_dir_all(&kept).map_err(|source| failed(&kept, source))?;
+    for package in sources {
+        let place = folder.join(&package.name);
+        fs::create_dir(&place).map_err(|source| failed(&place, source))?;
+        for file in &package.files {
+            let fetched = debian::fetch_source(of, file, &kept, progress).map_err(|source| {
+                RootfsError::Fetch { package: package.name.clone(), source: Box::new(source) }
+            })?;
+            let path = place.join(&file.name);
+            fs::hard_link(&fetched, &path)
+                .or_else(|_| fs::copy(&fetched, &path).map(drop))
+                .map_err(|source| failed(&path, source))?;
         }
-        Ok(folder.into())
     }
+    Ok(folder.into())
 }
