@@ -17,7 +17,7 @@ fn main() {
     let recipes = root.join("rootfs");
     println!("cargo::rerun-if-changed={}", recipes.display());
     let mut rows = Vec::new();
-    for folder in entries(&recipes).into_iter().filter(|entry| entry.is_dir()) {
+    for folder in entries(&recipes).into_iter().filter(|entry| entry.join("Containerfile").is_file()) {
         println!("cargo::rerun-if-changed={}", folder.display());
         for file in entries(&folder) {
             let name = file.strip_prefix(&recipes).expect("it is in the folder").display().to_string();

@@ -58,6 +58,10 @@ pub fn build(request: &Request<'_>, signals: &Signals, progress: &dyn Progress) 
         suite: Some(&plan.how.suite),
         variant: None,
         include: &include,
+        components: &[],
+        lock: None,
+        // The same steps come out of it whichever mirror it is from.
+        sources: debian::Sources::None,
         ..of.clone()
     };
     let lock = debian::choose(&builder, progress)?;
