@@ -11,7 +11,6 @@ use polyarch::tree::root::{Executable, Listed as _, Root as _, Scanned};
 
 use super::check::{check, debian, ran_inspect, report};
 use super::emulators::real;
-use super::support::deb::fixtures;
 use super::support::{Cx, ran};
 
 /// A root with links to the files of another, but for those whose names begin so.
@@ -274,4 +273,3 @@ fn musl_s_loader_agrees_whatever_its_file_of_folders_says() {
         assert!(seen.len() > 2, "{architecture}: {seen:?}");
     }
 }
-

@@ -211,8 +211,7 @@ impl Known {
             // Whether anything else has loaded it is another question for each program.
             let is_asked_for = identity.needed.iter().flatten().any(|needed| needed == name);
             let provided = &self.libraries[number].identity.provided;
-            is_asked_for
-                && (provided.is_empty() || versions.iter().all(|version| provided.contains(version)))
+            is_asked_for && (provided.is_empty() || versions.iter().all(|version| provided.contains(version)))
         })
     }
 
