@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use polyarch::elf::Identity;
-use polyarch::tree::libraries::{Memo, closure_by, settle};
+use polyarch::tree::libraries::{Loaded, Memo, closure_by, settle};
 use polyarch::tree::root::{Executable, Listed as _, Root as _, Scanned};
 
 use super::check::{check, debian, ran_inspect, report};
@@ -46,7 +46,7 @@ pub(crate) fn hold_settled(root: &Path) -> (usize, usize) {
         }
     });
     let interpreter = programs.iter().find_map(|(_, program)| program.interpreter.clone()).unwrap();
-    let (memo, mut loaded) = (Memo::new(&root), HashSet::new());
+    let (memo, mut loaded) = (Memo::new(&root), Loaded::default());
     let (mut settled, mut lacking) = (0, 0);
     let (mut found, mut float_abis): (HashSet<PathBuf>, BTreeSet<String>) = Default::default();
     for (path, program) in &programs {
@@ -64,7 +64,8 @@ pub(crate) fn hold_settled(root: &Path) -> (usize, usize) {
         }
         assert_eq!(told.float_abis.into_iter().collect::<BTreeSet<_>>(), float_abis, "{}", path.display());
     }
-    assert_eq!(loaded, found);
+    assert_eq!(loaded.count(), found.len());
+    assert!(found.iter().all(|path| loaded.contains(path)));
     (settled, lacking)
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 pub use loader::Loader;
 pub use memo::Memo;
-pub use settled::{Settled, settle};
+pub use settled::{Loaded, Settled, settle};
 
 use super::root::Root;
 use crate::elf::Identity;

@@ -25,6 +25,26 @@ pub struct Settled {
     pub float_abis: Vec<String>,
 }
 
+/// The libraries that programs load, of which [`settle`] told.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    paths: HashSet<PathBuf>,
+}
+
+impl Loaded {
+    /// Whether the library that really is at `path` is among them.
+    #[must_use]
+    pub fn contains(&self, path: &Path) -> bool {
+        self.paths.contains(path)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.paths.len()
+    }
+}
+
 /// Where a name leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lead {
@@ -69,7 +89,7 @@ pub(super) struct Known {
 }
 
 /// Whether all that `program` needs is found by `interpreter` and does, as [`closure_by`](super::closure_by) would find; `None` where
-/// only that can tell. The paths of the libraries are added to `loaded`, which nobody else may add to.
+/// only that can tell. The libraries are added to `into`.
 #[must_use]
 pub fn settle(
     memo: &Memo<'_>,
@@ -77,7 +97,7 @@ pub fn settle(
     identity: &Arc<Identity>,
     interpreter: &str,
     library_path: Option<&str>,
-    loaded: Option<&mut HashSet<PathBuf>>,
+    into: Option<&mut Loaded>,
 ) -> Option<Settled> {
     let known = memo.known(interpreter, identity, library_path, || Known::new(memo, interpreter));
     let mut known = known.borrow_mut();
@@ -88,8 +108,8 @@ pub fn settle(
     for number in &needed {
         merge(&mut float_abis, &known.libraries[*number].float_abis);
     }
-    if let Some(loaded) = loaded {
-        known.mark(needed, loaded);
+    if let Some(into) = into {
+        known.mark(needed, &mut into.paths);
     }
     Some(Settled { float_abis })
 }
@@ -215,12 +235,12 @@ impl Known {
         })
     }
 
-    /// Adds the paths of libraries, and of all that they load, to `loaded`.
-    fn mark(&self, mut numbers: Vec<usize>, loaded: &mut HashSet<PathBuf>) {
+    /// Adds the paths of libraries, and of all that they load, to `paths`.
+    fn mark(&self, mut numbers: Vec<usize>, paths: &mut HashSet<PathBuf>) {
         while let Some(number) = numbers.pop() {
             let library = &self.libraries[number];
-            if !loaded.contains(&library.path) {
-                loaded.insert(library.path.clone());
+            if !paths.contains(&library.path) {
+                paths.insert(library.path.clone());
                 numbers.extend(&library.needed);
             }
         }
