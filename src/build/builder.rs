@@ -295,6 +295,7 @@ impl<'a> Builder<'a> {
         for trigger in language.triggers() {
             instructions.extend(triggered(&trigger, stage.at)?);
         }
+        let triggers = instructions.len();
         instructions.extend(stage.instructions.iter().cloned());
         let is_shown = |located: &&Located| {
             matches!(
@@ -309,7 +310,7 @@ impl<'a> Builder<'a> {
             (None, _) => format!("stage {} ", node.stage),
         };
         let mut shown = 0;
-        for located in &instructions {
+        for (number, located) in instructions.iter().enumerate() {
             if is_shown(&located) {
                 shown += 1;
             }
@@ -319,12 +320,15 @@ impl<'a> Builder<'a> {
             if self.has_failed.load(Ordering::Relaxed) {
                 return Err(BuildError::Needed);
             }
-            let step = language.step(located)?;
+            let told = |err: BuildError| {
+                if number < triggers { err.of_trigger(stage.at, &located.text) } else { err }
+            };
+            let step = language.step(located).map_err(told)?;
             staged.settings = language.settings.clone();
             let label = format!("[{}{name}{shown}/{total}]", plan.label);
             let mut work =
                 StepWork { builder: self, scope, plan, node, step: &step, text: &located.text, label };
-            let layer = work.run(&mut staged, handles)?;
+            let layer = work.run(&mut staged, handles).map_err(told)?;
             staged.author = language.author.clone().or(staged.author);
             staged.history.push(Event { created_by: step.created_by, created: staged.created, layer });
         }

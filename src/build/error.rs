@@ -10,6 +10,9 @@ use crate::image::ImageError;
 use crate::layer::LayerError;
 use crate::sandbox::SandboxError;
 
+/// What a shell calls the end by an illegal instruction.
+const ILLEGAL_INSTRUCTION: u8 = 128 + 4;
+
 /// A build that cannot be done.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -75,6 +78,19 @@ pub enum BuildError {
         status: u8,
         /// The last of what it said.
         output: Vec<String>,
+        /// The CPU model that was asked for, if foreign programs were emulated on one.
+        cpu: Option<String>,
+    },
+    /// What a base says by `ONBUILD` has failed.
+    #[error("the base's `ONBUILD {text}`")]
+    Trigger {
+        /// Where in the Containerfile the stage begins.
+        at: Position,
+        /// The instruction.
+        text: String,
+        /// Why.
+        #[source]
+        source: Box<BuildError>,
     },
     /// A step's layer cannot be made.
     #[error("making the layer of this step")]
@@ -140,6 +156,7 @@ impl BuildError {
             | Self::Emulator { at, .. }
             | Self::Sandbox { at, .. }
             | Self::Run { at, .. }
+            | Self::Trigger { at, .. }
             | Self::Layer { at, .. } => Some(*at),
             Self::Write { .. } | Self::Cache { .. } | Self::Interrupted { .. } | Self::Needed => None,
         }
@@ -156,7 +173,30 @@ impl BuildError {
             Self::Run { status: 127, .. } => {
                 Some("127 says that a program was not found; its name or `PATH` may be wrong".into())
             }
+            Self::Run { status: ILLEGAL_INSTRUCTION, cpu: Some(cpu), .. } => Some(format!(
+                "a program was ended by an instruction that the CPU model `{cpu}` does not have: build it, and the libraries \
+                 it uses, for that CPU; `polyarch inspect` shows what a program is built for"
+            )),
+            Self::Trigger { source, .. } => source.hint(),
             _ => None,
+        }
+    }
+
+    /// The last of what a failed command said.
+    #[must_use]
+    pub fn output(&self) -> &[String] {
+        match self {
+            Self::Run { output, .. } => output,
+            Self::Trigger { source, .. } => source.output(),
+            _ => &[],
+        }
+    }
+
+    /// This, where the base's `ONBUILD` asked for it. A signal, and what failed elsewhere, stay what they are.
+    pub(super) fn of_trigger(self, at: Position, text: &str) -> Self {
+        match self {
+            Self::Interrupted { .. } | Self::Needed => self,
+            source => Self::Trigger { at, text: text.to_owned(), source: Box::new(source) },
         }
     }
 }

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use super::Shared;
 use super::context::Context;
+use crate::emulator::{self, Emulator, EmulatorError, Options as EmulatorOptions};
 use crate::image::{Image, ImageError};
 use crate::progress::Progress;
 use crate::sandbox::{Confine, Emulation, Limits, Network};
-use crate::target::Platform;
+use crate::target::{Guest, Platform};
 
 /// Finds images for a build, and hears what it does. Several stages may speak at once.
 pub trait Surroundings: Sync + fmt::Debug {
@@ -18,6 +19,18 @@ pub trait Surroundings: Sync + fmt::Debug {
     /// # Errors
     /// [`ImageError`] where it is not to be had.
     fn image(&self, name: &str, platform: &Platform) -> Result<Image, ImageError>;
+
+    /// The emulator for `guest`'s programs on this machine.
+    ///
+    /// # Errors
+    /// [`EmulatorError`] where there is none.
+    fn emulator(
+        &self,
+        guest: &'static Guest,
+        options: &EmulatorOptions<'_>,
+    ) -> Result<Emulator, EmulatorError> {
+        emulator::find(guest, &Platform::host(), options)
+    }
 
     /// How servers are reached that `ADD` takes files from.
     fn remotes(&self) -> crate::image::registry::Options {

@@ -74,24 +74,42 @@ impl FolderWriter {
             let path = path.to_string_lossy().into_owned();
             move |source| LayerError::Write { path, source }
         };
-        let mut pending = children(folder, Path::new("")).map_err(failed(Path::new("")))?;
+        let over = self.over.as_deref();
+        let mut pending = children(folder, over, Path::new("")).map_err(failed(Path::new("")))?;
+        // The folders around the next file that are alike: they are written with the first file in them that is not, as an
+        // overlay has them.
+        let mut around: Vec<(PathBuf, PathBuf)> = Vec::new();
         while let Some((path, name)) = pending.pop() {
-            let below = self.over.as_ref().map(|over| over.join(&name));
-            let there = fs::symlink_metadata(&path).map_err(failed(&name))?;
-            if below.as_ref().is_none_or(|below| !is_alike(&path, &there, below)) {
+            around.retain(|(_, folder)| name.starts_with(folder));
+            let below = over.map(|over| over.join(&name));
+            let there = match fs::symlink_metadata(&path) {
+                Ok(there) => Some(there),
+                Err(err) if below.is_some() && err.kind() == io::ErrorKind::NotFound => None,
+                Err(err) => return Err(failed(&name)(err)),
+            };
+            let is_alike = |below: &PathBuf| there.as_ref().is_some_and(|it| is_alike(&path, it, below));
+            let is_alike = below.as_ref().is_some_and(is_alike);
+            if !is_alike {
                 is_empty = false;
-                self.add(&mut builder, &path, &name, &mut linked).map_err(failed(&name))?;
+                for (path, name) in around.drain(..) {
+                    self.add(&mut builder, &path, &name, &mut linked).map_err(failed(&name))?;
+                }
+                match &there {
+                    Some(_) => self.add(&mut builder, &path, &name, &mut linked),
+                    None => whiteout(&mut builder, &super::whiteout::for_name(&name)),
+                }
+                .map_err(failed(&name))?;
             }
             // A link to a folder is a link.
-            if there.is_dir() {
-                if let Some(below) = below {
-                    is_empty &= !gone(&mut builder, &path, &name, &below).map_err(failed(&name))?;
+            if there.is_some_and(|there| there.is_dir()) {
+                let was_folder =
+                    below.filter(|below| fs::symlink_metadata(below).is_ok_and(|it| it.is_dir()));
+                let over = was_folder.as_ref().and(over);
+                pending.extend(children(&path, over, &name).map_err(failed(&name))?);
+                if is_alike {
+                    around.push((path, name));
                 }
-                pending.extend(children(&path, &name).map_err(failed(&name))?);
             }
-        }
-        if let Some(over) = &self.over {
-            is_empty &= !gone(&mut builder, folder, Path::new(""), over).map_err(failed(Path::new("")))?;
         }
         let end = failed(Path::new(""));
         builder.into_inner().and_then(|mut out| out.flush()).map_err(end)?;
@@ -166,38 +184,14 @@ fn is_alike(path: &Path, there: &Metadata, below: &Path) -> bool {
     if facts(there) != facts(&before) {
         return false;
     }
-    if there.is_dir() {
-        // What is in a folder is seen by itself.
-        return true;
-    }
     let time = |meta: &Metadata| (meta.mtime(), meta.mtime_nsec());
     let is_same = if there.is_symlink() {
         fs::read_link(path).ok() == fs::read_link(below).ok()
     } else {
+        // What is in a folder is seen by itself.
         !there.is_file() || there.len() == before.len()
     };
     is_same && time(there) == time(&before)
-}
-
-/// Writes whiteouts for what `below` has and `folder` has not. Gives whether there are any.
-fn gone<W: Write>(
-    builder: &mut tar::Builder<W>,
-    folder: &Path,
-    name: &Path,
-    below: &Path,
-) -> io::Result<bool> {
-    if !fs::symlink_metadata(below).is_ok_and(|before| before.is_dir()) {
-        return Ok(false);
-    }
-    let mut any = false;
-    for (path, child) in children(below, name)?.into_iter().rev() {
-        let own = path.strip_prefix(below).unwrap_or(&path);
-        if fs::symlink_metadata(folder.join(own)).is_err_and(|err| err.kind() == io::ErrorKind::NotFound) {
-            whiteout(builder, &super::whiteout::for_name(&child))?;
-            any = true;
-        }
-    }
-    Ok(any)
 }
 
 /// Writes the empty file `name`, which says that something is gone.
@@ -280,12 +274,18 @@ fn is_kept(attribute: &[u8]) -> bool {
             .contains(&attribute)
 }
 
-/// What is in `folder`, the last first, each with its name in the layer.
-fn children(folder: &Path, name: &Path) -> io::Result<Pending> {
-    let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name()));
-    let mut names = names.collect::<io::Result<Vec<OsString>>>()?;
-    names.sort_by(|a, b| b.cmp(a));
-    Ok(names.into_iter().map(|child| (folder.join(&child), name.join(&child))).collect())
+/// What is in `folder`, or was in that folder of `over`, the last first, each with its name in the layer.
+fn children(folder: &Path, over: Option<&Path>, name: &Path) -> io::Result<Pending> {
+    let names = |folder: &Path| {
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<OsString>>>()
+    };
+    let mut all = names(folder)?;
+    if let Some(over) = over {
+        all.extend(names(&over.join(name))?);
+    }
+    all.sort_by(|a, b| b.cmp(a));
+    all.dedup();
+    Ok(all.into_iter().map(|child| (folder.join(&child), name.join(&child))).collect())
 }
 
 /// Reads exactly as much as a file's header says, even where the file changes meanwhile.

@@ -57,7 +57,7 @@ int main(int count, char **words) {
 "#;
 
 /// A context with `/tool` for this machine and a Containerfile of these instructions behind `FROM scratch`.
-fn context(cx: &Cx, text: &str) -> PathBuf {
+pub(crate) fn context(cx: &Cx, text: &str) -> PathBuf {
     let tool = compile(&Cc { triple: NATIVE, flags: &["-static", "-O1"], source: TOOL });
     fs::create_dir_all(cx.path("ctx")).unwrap();
     fs::copy(tool, cx.path("ctx/tool")).unwrap();
@@ -65,12 +65,12 @@ fn context(cx: &Cx, text: &str) -> PathBuf {
     cx.path("ctx")
 }
 
-fn build(cx: &Cx, words: &[&str]) -> Ran {
+pub(crate) fn build(cx: &Cx, words: &[&str]) -> Ran {
     ran(cx.polyarch().arg("build").args(words).arg("ctx"))
 }
 
 /// What of the image's layers there is: names, in order, with what tar says of them.
-fn listed(cx: &Cx, image: &str, layer: usize) -> Vec<String> {
+pub(crate) fn listed(cx: &Cx, image: &str, layer: usize) -> Vec<String> {
     let folder = cx.path(format!("out-{layer}"));
     let name = format!("oci:{}", folder.display());
     cx.run(["-q", "copy", image, &name]).success();
@@ -87,13 +87,13 @@ fn listed(cx: &Cx, image: &str, layer: usize) -> Vec<String> {
     listed.lines().map(short).collect()
 }
 
-fn config(cx: &Cx, image: &str) -> Value {
+pub(crate) fn config(cx: &Cx, image: &str) -> Value {
     facts(cx, image)["images"][0]["config"].clone()
 }
 
 /// Nothing of a run is left.
 #[track_caller]
-fn assert_clean(cx: &Cx) {
+pub(crate) fn assert_clean(cx: &Cx) {
     for folder in ["home/.cache/polyarch/run", "nobody/.cache/polyarch/run"] {
         let Ok(entries) = fs::read_dir(cx.path(folder)) else { continue };
         let left: Vec<_> =

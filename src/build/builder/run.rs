@@ -15,7 +15,6 @@ use crate::image::ImageConfiguration;
 use crate::sandbox::{
     Container, Debug, Emulator, Handlers, Mode, Network, Process, SandboxError, Terminal, Tuning, User,
 };
-use crate::target::Platform;
 
 /// What the container calls itself: the same on every machine.
 const HOSTNAME: &str = "build";
@@ -36,6 +35,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
     ) -> Result<Option<Arc<Layer>>, BuildError> {
         let (builder, at) = (self.builder, self.step.at);
         let emulation = self.handlers(staged)?;
+        let emulated = emulation.emulated;
         let network = self.network(run);
         let mounts = run.mounts.iter().map(|mount| {
             key_of(builder, at, mount, &|from| {
@@ -108,7 +108,8 @@ impl<'scope> StepWork<'scope, '_, '_> {
             if builder.options.debug_shell {
                 self.shell(staged, run, &held, &layer, emulation, network)?;
             }
-            return Err(BuildError::Run { at, status, output: output.into() });
+            let cpu = if emulated { self.plan.wanted.cpu.clone() } else { None };
+            return Err(BuildError::Run { at, status, output: output.into(), cpu });
         }
         let mut stubs: Vec<String> = PLACES.iter().map(|path| (*path).to_owned()).collect();
         stubs.extend(mounted.volumes.iter().map(|volume| volume.target.to_string_lossy().into_owned()));
@@ -191,7 +192,7 @@ impl<'scope> StepWork<'scope, '_, '_> {
         let search =
             EmulatorOptions { given: options.emulator.clone(), cache: &options.cache, search: &search };
         let mut handlers = Handlers::of(&config, platform, &search, None, |guest| {
-            emulator::find(guest, &Platform::host(), &search)
+            self.builder.surroundings.emulator(guest, &search)
         })
         .map_err(failed)?;
         if handlers.needed && *platform == self.plan.wanted.platform && self.plan.wanted.cpu.is_some() {

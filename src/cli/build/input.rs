@@ -109,10 +109,8 @@ impl Input {
 
     /// Shows where in the file `err` is, and what a program said that failed.
     pub(super) fn show(&self, err: &BuildError) {
-        if let BuildError::Run { output, .. } = err {
-            for said in output {
-                line(format_args!("  {said}"));
-            }
+        for said in err.output() {
+            line(format_args!("  {said}"));
         }
         if let Some(at) = err.position() {
             self.place(at, true);

@@ -2,7 +2,7 @@
 
 mod given;
 mod input;
-mod show;
+pub(super) mod show;
 mod verify;
 
 use std::io::Write as _;
@@ -60,7 +60,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "WHERE", value_parser = shared)]
     cache_to: Vec<String>,
 
-    /// When to fetch images from their registries into the store
+    /// When to fetch images from their registries into the store; with `never`, missing emulators are not fetched either
     #[arg(long, value_name = "WHEN", value_enum, num_args = 0..=1, require_equals = true, default_value_t = When::Missing, default_missing_value = "always")]
     pull: When,
 
@@ -149,13 +149,15 @@ enum When {
     Newer,
 }
 
-/// A platform, or that of a target and its CPU model.
+/// A platform, or that of a target and its CPU model. What is named as its platform is that platform, on any of its CPUs.
 fn wanted(text: &str) -> Result<Wanted, String> {
-    if let Ok(platform) = text.parse::<Platform>().map(Platform::normalized) {
-        return Ok(Wanted { platform, cpu: None });
+    let platform = text.parse::<Platform>().map(Platform::normalized);
+    match (Catalogue::builtin().resolve(text), platform) {
+        (Ok(target), Ok(platform)) if target.platform == platform => Ok(Wanted { platform, cpu: None }),
+        (Ok(target), _) => Ok(Wanted { platform: target.platform, cpu: target.qemu.cpu }),
+        (Err(_), Ok(platform)) if platform.os == Platform::host().os => Ok(Wanted { platform, cpu: None }),
+        (Err(err), _) => Err(err.to_string()),
     }
-    let target = Catalogue::builtin().resolve(text).map_err(|err| err.to_string())?;
-    Ok(Wanted { platform: target.platform.clone(), cpu: target.qemu.cpu.clone() })
 }
 
 /// A place of shared steps, as it was given.
@@ -218,7 +220,7 @@ impl Args {
         }
         let digest = built.digest();
         if let Some(path) = &self.iidfile {
-            std::fs::write(path, format!("{digest}\n"))
+            std::fs::write(path, digest.to_string())
                 .with_context(|| format!("writing the digest to `{}`", path.display()))?;
         }
         let mut out = printer.stdout();

@@ -1,15 +1,17 @@
 //! What is shown while a build goes on.
 
+use super::super::emulator::find_or_fetch;
 use super::super::printer::{HEADING, Printer, Verbosity, line};
 use crate::build::{Shared, Surroundings};
+use crate::emulator::{self, Emulator, EmulatorError, Options as EmulatorOptions};
 use crate::image::registry::Options;
 use crate::image::{self, Access, Image, ImageError, Pull};
 use crate::progress::Progress;
-use crate::target::Platform;
+use crate::target::{Guest, Platform};
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum How {
+pub(in crate::cli) enum How {
     /// Steps and what they say
     Auto,
     /// The same
@@ -20,14 +22,14 @@ pub(super) enum How {
 
 /// Shows what a build does, and finds its images.
 #[derive(Debug)]
-pub(super) struct Shower<'a> {
-    pub(super) printer: Printer,
-    pub(super) how: How,
-    pub(super) pull: Pull,
-    pub(super) access: &'a Access,
+pub(in crate::cli) struct Shower<'a> {
+    pub(in crate::cli) printer: Printer,
+    pub(in crate::cli) how: How,
+    pub(in crate::cli) pull: Pull,
+    pub(in crate::cli) access: &'a Access,
     /// `--cache-from` and `--cache-to`.
-    pub(super) cache_from: &'a [String],
-    pub(super) cache_to: &'a [String],
+    pub(in crate::cli) cache_from: &'a [String],
+    pub(in crate::cli) cache_to: &'a [String],
 }
 
 impl Shower<'_> {
@@ -44,6 +46,27 @@ impl Shower<'_> {
 impl Surroundings for Shower<'_> {
     fn image(&self, name: &str, platform: &Platform) -> Result<Image, ImageError> {
         image::Wanted::image(name, platform, self.pull, self.access, &self.printer)
+    }
+
+    fn emulator(
+        &self,
+        guest: &'static Guest,
+        options: &EmulatorOptions<'_>,
+    ) -> Result<Emulator, EmulatorError> {
+        if self.pull == Pull::Never {
+            return emulator::find(guest, &Platform::host(), options);
+        }
+        // Several steps may want the same at once: it is fetched once, and found by the others.
+        find_or_fetch(guest, &Platform::host(), options.clone(), self.printer).map_err(|err| {
+            err.downcast().unwrap_or_else(|err| {
+                self.printer.warn(&format!("{err:#}"));
+                EmulatorError::NotFound {
+                    guest: guest.name.clone(),
+                    host: Box::new(Platform::host()),
+                    rejected: Vec::new(),
+                }
+            })
+        })
     }
 
     fn remotes(&self) -> Options {
