@@ -2,7 +2,7 @@
 
 mod given;
 mod input;
-mod show;
+pub(super) mod show;
 mod verify;
 
 use std::io::Write as _;
