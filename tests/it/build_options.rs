@@ -405,3 +405,25 @@ fn a_copy_serves_where_no_overlay_is_to_be_had() {
     }
     assert_eq!(plain.success(), digest);
 }
+
+#[test]
+fn variables_that_nobody_set_are_told_once() {
+    let cx = Cx::new();
+    context(
+        &cx,
+        "ARG NONE\nENV SET=1\nARG WITH=2\nWORKDIR /d/$SET/$WITH/$NONE$http_proxy${ELSE:-x}\nWORKDIR /e/$TARGETARCH\n\
+         ENV OTHER=$WIHT\nLABEL a=${UNKNOWN}\nRUN [\"/tool\", \"env\", \"$SHELLS\"]\n",
+    );
+    let out = build(&cx, &["--platform", "linux/amd64,linux/386", "--verify=off"]);
+    let mut told: Vec<&str> = out.stderr.lines().filter(|line| line.contains("(UndefinedVar)")).collect();
+    told.sort_unstable();
+    assert_eq!(told.len(), 3, "{}", out.stderr);
+    for (line, parts) in told.iter().zip([
+        [":7:9: ", "the variable `TARGETARCH` is not set; `ARG TARGETARCH` in this stage"],
+        [":8:11: ", "the variable `WIHT` is not set; did you mean `WITH`?"],
+        [":9:9: ", "the variable `UNKNOWN` is not set ("],
+    ]) {
+        assert!(parts.iter().all(|part| line.contains(part)), "{parts:?}: {line}");
+    }
+    out.success();
+}

@@ -2,7 +2,9 @@
 
 use super::super::emulator::find_or_fetch;
 use super::super::printer::{HEADING, Printer, Verbosity, line};
+use super::input::Input;
 use crate::build::{Shared, Surroundings};
+use crate::containerfile::Warning;
 use crate::emulator::{self, Emulator, EmulatorError, Options as EmulatorOptions};
 use crate::image::registry::Options;
 use crate::image::{self, Access, Image, ImageError, Pull};
@@ -24,6 +26,8 @@ pub(super) enum How {
 #[derive(Debug)]
 pub(super) struct Shower<'a> {
     pub(super) printer: Printer,
+    /// Where the file came from.
+    pub(super) input: &'a Input,
     pub(super) how: How,
     pub(super) pull: Pull,
     pub(super) access: &'a Access,
@@ -79,6 +83,10 @@ impl Surroundings for Shower<'_> {
 
     fn cache_to(&self) -> Vec<Shared> {
         self.shared(self.cache_to)
+    }
+
+    fn lint(&self, warning: &Warning) {
+        self.input.warn(warning, self.printer);
     }
 
     fn progress(&self) -> &dyn Progress {
