@@ -13,6 +13,19 @@ fn main() {
     list(&root.join("rootfs"), "toml", &out.join("recipes.rs"), |name| {
         Some((format!("{name:?}"), "include_str"))
     });
+    // What Containerfiles of recipes copy: `RECIPE/FILE`.
+    let recipes = root.join("rootfs");
+    println!("cargo::rerun-if-changed={}", recipes.display());
+    let mut rows = Vec::new();
+    for folder in entries(&recipes).into_iter().filter(|entry| entry.join("Containerfile").is_file()) {
+        println!("cargo::rerun-if-changed={}", folder.display());
+        for file in entries(&folder) {
+            let name = file.strip_prefix(&recipes).expect("it is in the folder").display().to_string();
+            println!("cargo::rerun-if-changed={}", file.display());
+            rows.push(format!("    ({name:?}, include_bytes!({:?})),\n", file.display().to_string()));
+        }
+    }
+    write(&out.join("contexts.rs"), &format!("&[\n{}]\n", rows.concat()));
     // The guest programs that `emulator verify` runs: `GUEST.elf`.
     list(&root.join("src/emulator/probes"), "elf", &out.join("probes.rs"), |name| {
         Some((format!("{:?}", name.strip_suffix(".elf")?), "include_bytes"))
@@ -28,12 +41,8 @@ fn main() {
 /// content, by the macro that `row` names.
 fn list(folder: &Path, extension: &str, out: &Path, row: impl Fn(&str) -> Option<(String, &'static str)>) {
     println!("cargo::rerun-if-changed={}", folder.display());
-    let entries = fs::read_dir(folder).unwrap_or_else(|err| panic!("`{}`: {err}", folder.display()));
-    let mut files: Vec<PathBuf> = entries
-        .map(|entry| entry.expect("the folder can be read").path())
-        .filter(|path| path.extension().is_some_and(|found| found == extension))
-        .collect();
-    files.sort();
+    let mut files = entries(folder);
+    files.retain(|path| path.extension().is_some_and(|found| found == extension));
     let mut rows = Vec::new();
     for file in &files {
         let name = file.file_name().expect("a file has a name").to_string_lossy();
@@ -41,6 +50,18 @@ fn list(folder: &Path, extension: &str, out: &Path, row: impl Fn(&str) -> Option
         println!("cargo::rerun-if-changed={}", file.display());
         rows.push(format!("    ({fields}, {include}!({:?})),\n", file.display().to_string()));
     }
-    let text = format!("&[\n{}]\n", rows.concat());
+    write(out, &format!("&[\n{}]\n", rows.concat()));
+}
+
+/// What is in a folder, by name.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|err| panic!("`{}`: {err}", folder.display()));
+    let mut paths: Vec<PathBuf> =
+        entries.map(|entry| entry.expect("the folder can be read").path()).collect();
+    paths.sort();
+    paths
+}
+
+fn write(out: &Path, text: &str) {
     fs::write(out, text).unwrap_or_else(|err| panic!("`{}`: {err}", out.display()));
 }

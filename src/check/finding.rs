@@ -228,9 +228,9 @@ impl Report {
     /// Sorts the findings and counts them anew, after they were changed.
     pub fn settle(&mut self) {
         self.findings.sort_by(|a, b| {
-            let key = |finding: &Finding| (Reverse(finding.severity), finding.input.clone());
-            key(a)
-                .cmp(&key(b))
+            Reverse(a.severity)
+                .cmp(&Reverse(b.severity))
+                .then_with(|| a.input.cmp(&b.input))
                 .then_with(|| a.platform.cmp(&b.platform))
                 .then_with(|| a.rule.cmp(&b.rule))
                 .then_with(|| a.path.cmp(&b.path))

@@ -1,6 +1,7 @@
 //! What is checked: an image, a root file system, or files alone.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use super::{InputKind, Layer};
 use crate::elf::{Identity, Kind, Reader, Script, kind};
 use crate::target::Platform;
 use crate::tree::root::{Executable, Listed};
-use crate::tree::{Content, Record};
+use crate::tree::{Content, Record, by_name};
 
 /// One thing that is checked.
 #[derive(Debug)]
@@ -72,8 +73,8 @@ pub struct File {
     pub size: u64,
     /// The layer that it is from, counted from 0.
     pub layer: Option<usize>,
-    /// Its first bytes, where it may be executed or loaded.
-    pub head: Vec<u8>,
+    /// Its first bytes (`e_ident`, where it is an ELF file), where it may be executed or loaded and has as many.
+    pub head: Option<[u8; 16]>,
     /// What it is.
     pub what: What,
 }
@@ -112,9 +113,10 @@ impl File {
     /// Reads the first bytes of a file of this machine.
     pub(super) fn read_head(&mut self) {
         use std::io::Read as _;
-        let Ok(file) = std::fs::File::open(&self.path) else { return };
+        let Ok(mut file) = std::fs::File::open(&self.path) else { return };
+        let mut head = [0; 16];
         // Only what was found to be a regular file is a program.
-        let _ = file.take(64).read_to_end(&mut self.head);
+        self.head = file.read_exact(&mut head).is_ok().then_some(head);
     }
 
     pub(super) fn name(&self) -> &str {
@@ -126,9 +128,9 @@ impl File {
 pub(super) fn files_of(root: &dyn Listed) -> Vec<File> {
     let mut files = Vec::new();
     root.files(&mut |listing| {
-        let (what, head) = listing
-            .executable
-            .map_or((What::Other, Vec::new()), |executable| (what(executable), executable.head.clone()));
+        let (what, head) = listing.executable.map_or((What::Other, None), |executable| {
+            (what(executable), executable.head.first_chunk().copied())
+        });
         files.push(File {
             path: listing.path,
             mode: listing.mode,
@@ -138,7 +140,7 @@ pub(super) fn files_of(root: &dyn Listed) -> Vec<File> {
             what,
         });
     });
-    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files.sort_by(|a, b| by_name(a.path.as_os_str().as_bytes(), b.path.as_os_str().as_bytes()));
     files
 }
 
@@ -166,7 +168,7 @@ pub(super) fn files_alone(records: Vec<Record>) -> Vec<File> {
             Content::Pe(machine) => What::Pe(machine),
             Content::Error { message } => What::Damaged(message),
         };
-        File { path: record.path.into(), mode: 0o777, size: 0, layer: None, head: Vec::new(), what }
+        File { path: record.path.into(), mode: 0o777, size: 0, layer: None, head: None, what }
     };
     let mut files: Vec<File> = records.into_iter().map(file).collect();
     files.sort_by(|a, b| a.path.cmp(&b.path));

@@ -7,19 +7,21 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::json;
 
+use super::build::show::{How, Shower};
 use super::emulator::archive::{self, Archive};
 use super::exit::ExitStatus;
 use super::format::{self, Format};
-use super::printer::Printer;
+use super::printer::{Printer, Verbosity};
 use super::registry::RegistryArgs;
 use super::report::Told;
 use super::run::Way;
 use super::{dirs, source_date, table};
 use crate::debian::SNAPSHOTS;
 use crate::emulator::{self, Options};
+use crate::image::Pull;
 use crate::progress::Progress as _;
 use crate::rootfs::debian::{self, Request, Sources};
-use crate::rootfs::{Kind, Made, Output, Recipe, recipes, tarball};
+use crate::rootfs::{Kind, Made, Output, Recipe, containerfile, recipes, tarball};
 use crate::sandbox::{Ids, SandboxError, Signals};
 use crate::target::{Catalogue, Platform, Target};
 
@@ -67,7 +69,8 @@ struct BuildArgs {
     #[arg(long)]
     suite: Option<String>,
 
-    /// Which packages: `essential`, `minbase` (what is required, and apt) or `build` (with compilers) [default: the recipe's]
+    /// Which packages: of Debian `essential`, `minbase` (what is required, and apt) or `build` (with compilers); of a router `small` or `base`
+    /// [default: the recipe's]
     #[arg(long)]
     variant: Option<String>,
 
@@ -136,8 +139,18 @@ fn targets(recipe: &Recipe) -> Vec<(&'static Target, Option<String>)> {
             let own = |target: &Target| recipe.tarball_for(target).map(|_| None);
             all.filter_map(|target| own(target).map(|suite| (target, suite))).collect()
         }
+        Kind::Containerfile => {
+            all.filter(|target| recipe.machine_for(target).is_some()).map(|target| (target, None)).collect()
+        }
         Kind::Debian => all.filter_map(|target| suite(target).map(|suite| (target, Some(suite)))).collect(),
     }
+}
+
+/// The variants of a recipe; `None` where there can be none.
+fn variants(recipe: &Recipe) -> Option<Vec<&str>> {
+    let packages = || Some(recipe.debian.as_ref()?.variants.keys().map(String::as_str).collect());
+    let stages = || Some(recipe.containerfile.as_ref()?.variants.iter().map(String::as_str).collect());
+    packages().or_else(stages)
 }
 
 fn list(out: &mut impl Write, format: Format) -> io::Result<()> {
@@ -146,12 +159,13 @@ fn list(out: &mut impl Write, format: Format) -> io::Result<()> {
             .iter()
             .map(|recipe| {
                 let targets = targets(recipe);
-                let targets = targets.iter().map(|(target, suite)| json!({"target": target.name, "suite": suite}));
+                let targets =
+                    targets.iter().map(|(target, suite)| json!({"target": target.name, "suite": suite}));
                 json!({
                     "name": recipe.name,
                     "description": recipe.description,
                     "kind": recipe.kind,
-                    "variants": recipe.debian.as_ref().map(|archive| archive.variants.keys().collect::<Vec<_>>()),
+                    "variants": variants(recipe),
                     "targets": targets.collect::<Vec<_>>(),
                 })
             })
@@ -171,6 +185,17 @@ fn list(out: &mut impl Write, format: Format) -> io::Result<()> {
     Ok(())
 }
 
+/// Refuses options that a recipe has no use for.
+fn refuse(recipe: &str, what: &str, given: &[(&str, bool)]) -> Result<(), Told> {
+    match given.iter().find(|(_, is_given)| *is_given) {
+        Some((option, _)) => {
+            let message = format!("the recipe `{recipe}` {what}, which has no use for `{option}`");
+            Err(Told::new(message, format!("leave `{option}` out")))
+        }
+        None => Ok(()),
+    }
+}
+
 impl BuildArgs {
     fn execute(self, printer: Printer) -> anyhow::Result<ExitStatus> {
         let recipe = Recipe::resolve(&self.recipe)?;
@@ -183,7 +208,7 @@ impl BuildArgs {
         let signals = Signals::catch().map_err(|source| SandboxError::Start { source })?;
         let made = match recipe.kind {
             Kind::Tarball => self.tarball(&recipe, &target, printer)?,
-            _ => self.debian(&recipe, &target, &signals, printer)?,
+            _ => self.packages(&recipe, &target, &signals, printer)?,
         };
         if made.is_old {
             printer.note("it was made before, and is in the cache");
@@ -217,18 +242,14 @@ impl BuildArgs {
 
     /// A root that is a tar file.
     fn tarball(&self, recipe: &Recipe, target: &Target, printer: Printer) -> anyhow::Result<Made> {
-        let others = [
+        let given = [
             ("--suite", self.suite.is_some()),
             ("--variant", self.variant.is_some()),
             ("--include", !self.include.is_empty()),
             ("--component", !self.components.is_empty()),
             ("--lock", self.lock.is_some()),
         ];
-        if let Some((option, _)) = others.iter().find(|(_, is_given)| *is_given) {
-            let message =
-                format!("the recipe `{}` is a tar file, which has no use for `{option}`", recipe.name);
-            return Err(Told::new(message, format!("leave `{option}` out")).into());
-        }
+        refuse(&recipe.name, "is a tar file", &given)?;
         let access = self.registry.pulling()?;
         Ok(tarball::build(
             &tarball::Request {
@@ -245,8 +266,8 @@ impl BuildArgs {
         )?)
     }
 
-    /// A root of Debian packages.
-    fn debian(
+    /// A root of packages, or one that stages make of them.
+    fn packages(
         &self,
         recipe: &Recipe,
         target: &Target,
@@ -256,6 +277,15 @@ impl BuildArgs {
         if self.url.is_some() || self.sha256.is_some() {
             let message = format!("the recipe `{}` is no tar file", recipe.name);
             return Err(Told::new(message, "leave `--url` and `--sha256` out").into());
+        }
+        if recipe.kind == Kind::Containerfile {
+            let given = [
+                ("--suite", self.suite.is_some()),
+                ("--include", !self.include.is_empty()),
+                ("--component", !self.components.is_empty()),
+                ("--lock", self.lock.is_some()),
+            ];
+            refuse(&recipe.name, "is made by stages", &given)?;
         }
         let catalogue = Catalogue::builtin();
         let cache = dirs::cache()?;
@@ -281,26 +311,35 @@ impl BuildArgs {
         };
         let (mirror, keyring) = (self.archive.open(printer)?, self.archive.keyring()?);
         let snapshots = if self.archive.is_given() { None } else { Some(archive::open(Some(SNAPSHOTS))?) };
-        Ok(debian::build(
-            &Request {
-                recipe,
-                target,
-                suite: self.suite.as_deref(),
-                variant: self.variant.as_deref(),
-                include: &self.include,
-                components: &self.components,
-                mirror: &mirror,
-                snapshots: snapshots.as_ref(),
-                keyring: &keyring,
-                lock: self.lock.as_deref(),
-                sources,
-                time: source_date()?,
-                anew: self.no_cache,
-                emulator: self.emulator.clone(),
-                search: &search,
-                emulation: self.emulation.map(Way::emulation).transpose()?,
-                cache: &cache,
-            },
+        let request = Request {
+            recipe,
+            target,
+            suite: self.suite.as_deref(),
+            variant: self.variant.as_deref(),
+            include: &self.include,
+            components: &self.components,
+            mirror: &mirror,
+            snapshots: snapshots.as_ref(),
+            keyring: &keyring,
+            lock: self.lock.as_deref(),
+            sources,
+            time: source_date()?,
+            anew: self.no_cache,
+            emulator: self.emulator.clone(),
+            search: &search,
+            emulation: self.emulation.map(Way::emulation).transpose()?,
+            cache: &cache,
+        };
+        if recipe.kind != Kind::Containerfile {
+            return Ok(debian::build(&request, signals, &printer)?);
+        }
+        let access = self.registry.pulling()?;
+        let how = if printer.is(Verbosity::Verbose) { How::Auto } else { How::Quiet };
+        let (cache_from, cache_to) = (&[], &[]);
+        let shower =
+            Shower { printer, input: None, how, pull: Pull::Missing, access: &access, cache_from, cache_to };
+        Ok(containerfile::build(
+            &containerfile::Request { of: request, surroundings: &shower },
             signals,
             &printer,
         )?)

@@ -9,7 +9,7 @@ use super::{DebianError, Sha256, Version};
 use crate::gzip::GzipReader;
 
 /// The most that an index may unpack to where its list does not say, in bytes; Debian's largest is about 50 MB.
-const LIMIT: u64 = 1 << 30;
+pub(super) const LIMIT: u64 = 1 << 30;
 
 /// The memory that unpacking may take, in KiB.
 const MEMORY_KIB: u32 = 256 << 10;
@@ -218,7 +218,7 @@ impl Index {
 }
 
 /// The name of the package that a paragraph describes. It stands first in Debian's indexes, but need not.
-fn package_name(paragraph: &[u8]) -> Option<&[u8]> {
+pub(super) fn package_name(paragraph: &[u8]) -> Option<&[u8]> {
     if let Some(rest) = paragraph.strip_prefix(b"Package: ") {
         return rest.split(|byte| *byte == b'\n').next().map(<[u8]>::trim_ascii_end);
     }

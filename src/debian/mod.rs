@@ -19,6 +19,7 @@ mod index;
 mod mirror;
 mod release;
 mod solve;
+mod sources;
 mod transfer;
 mod version;
 
@@ -33,4 +34,5 @@ pub use index::{Index, Package, Packages};
 pub use mirror::{Mirror, Options, SNAPSHOT, SNAPSHOTS};
 pub use release::{Release, timestamp};
 pub use solve::{Solution, Wanted, solve};
+pub use sources::{SourceFile, SourceIndex, SourcePackage};
 pub use version::{Version, compare};

@@ -1,12 +1,12 @@
 //! The signed list of a suite: what it is, and the digest of every index.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::gpgv::Signed;
 use super::index::Compression;
-use super::{DebianError, Index, Keyring, Mirror, ReleaseFault, Sha256, control};
+use super::{DebianError, Index, Keyring, Mirror, ReleaseFault, Sha256, SourceIndex, control};
 use crate::progress::Progress;
 
 /// The largest `InRelease` that is read, in bytes; Debian's are some hundreds of thousands.
@@ -136,29 +136,64 @@ impl Release {
         progress: &dyn Progress,
     ) -> Result<Index, DebianError> {
         let base = format!("{component}/binary-{architecture}");
+        let label = format!("package index of {} for {architecture}", self.name);
+        let list = self.list(mirror, &base, "Packages", folder, &label, progress)?;
+        let (path, compression, unpacked) = list.ok_or_else(|| self.no_index(component, architecture))?;
+        Ok(Index::new(path, compression, unpacked, &self.name, architecture))
+    }
+
+    /// The same of `component`'s source packages.
+    ///
+    /// # Errors
+    /// As [`index`](Self::index).
+    pub fn sources(
+        &self,
+        mirror: &Mirror,
+        component: &str,
+        folder: &Path,
+        progress: &dyn Progress,
+    ) -> Result<SourceIndex, DebianError> {
+        let base = format!("{component}/source");
+        let label = format!("source index of {}", self.name);
+        let list = self.list(mirror, &base, "Sources", folder, &label, progress)?;
+        let (path, compression, unpacked) = list.ok_or_else(|| self.no_index(component, "source"))?;
+        Ok(SourceIndex::new(path, compression, unpacked, &self.name))
+    }
+
+    fn no_index(&self, component: &str, architecture: &str) -> DebianError {
+        DebianError::NoIndex {
+            suite: self.name.clone(),
+            component: component.into(),
+            architecture: architecture.into(),
+            has: self.architectures.clone(),
+        }
+    }
+
+    /// Fetches the list `base/name`, in the best form that there is; tells where it is, how it is packed and how much it unpacks to.
+    fn list(
+        &self,
+        mirror: &Mirror,
+        base: &str,
+        name: &str,
+        folder: &Path,
+        label: &str,
+        progress: &dyn Progress,
+    ) -> Result<Option<(PathBuf, Compression, Option<u64>)>, DebianError> {
+        let plain = format!("{base}/{name}");
         let known = |compression: Compression| {
-            let name = format!("{base}/Packages{}", compression.ending());
-            self.files.get(&name).map(|(size, digest)| (compression, name, *size, *digest))
+            let packed = format!("{plain}{}", compression.ending());
+            self.files.get(&packed).map(|(size, digest)| (compression, packed, *size, *digest))
         };
-        let (compression, name, size, digest) = [Compression::Xz, Compression::Gzip, Compression::None]
-            .into_iter()
-            .find_map(known)
-            .ok_or_else(|| DebianError::NoIndex {
-                suite: self.name.clone(),
-                component: component.into(),
-                architecture: architecture.into(),
-                has: self.architectures.clone(),
-            })?;
-        let mut paths = vec![format!("dists/{}/{name}", self.name)];
+        let best = [Compression::Xz, Compression::Gzip, Compression::None].into_iter().find_map(known);
+        let Some((compression, packed, size, digest)) = best else { return Ok(None) };
+        let mut paths = vec![format!("dists/{}/{packed}", self.name)];
         if self.by_hash {
             // The plain name may hold the next index already while a mirror is being updated.
             paths.insert(0, format!("dists/{}/{base}/by-hash/SHA256/{digest}", self.name));
         }
         let path = folder.join(format!("{digest}{}", compression.ending()));
-        let label = format!("package index of {} for {architecture}", self.name);
-        mirror.download(&paths, size, digest, &path, &label, progress)?;
-        let unpacked = self.files.get(&format!("{base}/Packages")).map(|(size, _)| *size);
-        Ok(Index::new(path, compression, unpacked, &self.name, architecture))
+        mirror.download(&paths, size, digest, &path, label, progress)?;
+        Ok(Some((path, compression, self.files.get(&plain).map(|(size, _)| *size))))
     }
 }
 

@@ -210,7 +210,12 @@ impl ImageError {
         };
         match self {
             Self::Ambiguous { present, .. } => list("name one of them after a colon", present),
-            Self::NoSuchName { present, .. } | Self::Platform { present, .. } => list("it has", present),
+            Self::NoSuchName { present, .. } => list("it has", present).or_else(|| {
+                let words =
+                    "an image of a registry is named `docker://NAME`, and a file or folder here `./NAME`";
+                Some(words.into())
+            }),
+            Self::Platform { present, .. } => list("it has", present),
             Self::Preserve { .. } => Some("leave `--preserve-digests` out, or what changes the image".into()),
             Self::Format { .. } => Some("leave `--format docker` out, or give `--compression gzip`".into()),
             Self::Several { platforms } => list("choose with `--platform`, one of", platforms),

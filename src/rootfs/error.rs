@@ -3,7 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::build::context::RemoteError;
+use crate::build::BuildError;
+use crate::build::context::{ContextError, RemoteError};
 use crate::debian::DebianError;
 use crate::emulator::EmulatorError;
 use crate::image::ImageError;
@@ -205,6 +206,37 @@ pub enum RootfsError {
         /// Why not.
         reason: String,
     },
+    /// The archive's list of source packages could not be had, or one is not in it.
+    #[error("finding the source packages of `{suite}`")]
+    Sources {
+        /// The suite.
+        suite: String,
+        /// Why.
+        #[source]
+        source: Box<DebianError>,
+    },
+    /// A recipe's folder has no Containerfile.
+    #[error("the `Containerfile` of the recipe's folder `{}` {reason}", folder.display())]
+    NoContainerfile {
+        /// The folder, as the recipe names it.
+        folder: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// What the recipe's stages take is not to be had.
+    #[error("opening the recipe's files")]
+    Context {
+        /// Why.
+        #[source]
+        source: Box<ContextError>,
+    },
+    /// The recipe's stages could not be built.
+    #[error("building the recipe's stages{}", stopped(source))]
+    Stages {
+        /// Why.
+        #[source]
+        source: Box<BuildError>,
+    },
     /// The image could not be written.
     #[error("writing the image `{image}`")]
     Image {
@@ -220,6 +252,16 @@ pub enum RootfsError {
         /// The folder.
         path: PathBuf,
     },
+}
+
+/// Where in its Containerfile a build stopped, and what was said last.
+fn stopped(err: &BuildError) -> String {
+    let place = err.position().map(|at| format!(" stopped at line {} of the Containerfile", at.line));
+    let lines = match err {
+        BuildError::Run { output, .. } => shown(output),
+        _ => String::new(),
+    };
+    format!("{}{lines}", place.unwrap_or_default())
 }
 
 fn shown(lines: &[String]) -> String {
@@ -242,6 +284,8 @@ impl RootfsError {
             Self::Ids { .. } => {
                 "`polyarch doctor` says how to get more ids (/etc/subuid, and newuidmap of Debian's package `uidmap`); root has them".into()
             }
+            Self::Sources { source, .. } => return source.hint(),
+            Self::Stages { source } => return source.hint(),
             Self::Configure { .. } => "`-v` shows all that the packages' scripts said".into(),
             Self::NoDigest { .. } => "give it with `--sha256`, as those who made the file publish it".into(),
             Self::WrongDigest { .. } => "it is made of 64 hexadecimal digits, as `sha256sum` prints it".into(),

@@ -90,9 +90,53 @@ pub struct Recipe {
     /// Tar files, where it is made from one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tarball: Vec<Tarball>,
+    /// A Containerfile, where its stages make it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub containerfile: Option<Containerfile>,
     /// What its image starts.
     #[serde(default)]
     pub config: Config,
+    /// The folder of the recipe's file; none of those of the program.
+    #[serde(skip)]
+    pub folder: Option<PathBuf>,
+}
+
+/// A Containerfile whose stages make the root, on Debian of this machine and from Debian's sources.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Containerfile {
+    /// The folder with the `Containerfile` and what it copies, beside the recipe.
+    pub context: PathBuf,
+    /// The variant that is made where none is asked for.
+    pub variant: String,
+    /// The variants: each is a stage of that name.
+    pub variants: Vec<String>,
+    /// The suite of Debian that packages and sources are of.
+    pub suite: String,
+    /// Packages of the image `builder`, beside Debian's smallest.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// Source packages, each a folder of the context `source`.
+    #[serde(default)]
+    pub sources: Vec<String>,
+    /// The machines that it makes roots for.
+    pub machine: Vec<Machine>,
+}
+
+/// Machines that a Containerfile makes the same root for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Machine {
+    /// The targets that they are.
+    pub targets: Vec<String>,
+    /// More packages of the builder.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// Arguments of the Containerfile (`ARG`).
+    #[serde(default)]
+    pub args: BTreeMap<String, String>,
 }
 
 /// A tar file, which is the root file system of some machines.
@@ -124,6 +168,8 @@ pub enum Kind {
     Debian,
     /// A tar file that others made.
     Tarball,
+    /// The stages of a Containerfile.
+    Containerfile,
 }
 
 /// Which packages of an archive, and what becomes of them.
@@ -223,7 +269,9 @@ impl Recipe {
         if text.len() as u64 > LIMIT {
             return Err(read(io::Error::other(format!("it is larger than {LIMIT} bytes"))));
         }
-        Self::parse(argument, &text)
+        let mut recipe = Self::parse(argument, &text)?;
+        recipe.folder = Some(path.parent().unwrap_or(Path::new("")).into());
+        Ok(recipe)
     }
 
     /// Reads the `text` of the recipe `file`.
@@ -241,6 +289,12 @@ impl Recipe {
     #[must_use]
     pub fn tarball_for(&self, target: &Target) -> Option<&Tarball> {
         self.tarball.iter().find(|tarball| tarball.targets.contains(&target.name))
+    }
+
+    /// The machine of its Containerfile that `target` is.
+    #[must_use]
+    pub fn machine_for(&self, target: &Target) -> Option<&Machine> {
+        self.containerfile.as_ref()?.machine.iter().find(|machine| machine.targets.contains(&target.name))
     }
 
     fn check(&self) -> Result<(), String> {
@@ -261,23 +315,59 @@ impl Recipe {
         {
             return Err(format!("`config.env` has `{wrong}`, which is no `NAME=VALUE`"));
         }
-        match (self.kind, &self.debian) {
-            (Kind::Debian, None) => Err("its kind is `debian`, and it has no table `[debian]`".into()),
-            (Kind::Debian, Some(_)) if !self.tarball.is_empty() => {
-                Err("its kind is `debian`, and it has tables `[[tarball]]`".into())
+        // Each kind has a table of its own, and none of the others'.
+        let tables = [
+            (Kind::Debian, "[debian]", self.debian.is_some()),
+            (Kind::Tarball, "[[tarball]]", !self.tarball.is_empty()),
+            (Kind::Containerfile, "[containerfile]", self.containerfile.is_some()),
+        ];
+        for (kind, table, is_there) in tables {
+            let own = tables.iter().find(|(own, ..)| *own == self.kind).map_or("", |(_, table, _)| *table);
+            if is_there && kind != self.kind {
+                return Err(format!("it has a table `{table}`, and its kind is that of `{own}`"));
             }
-            (Kind::Debian, Some(archive)) => archive.check(&is_name),
-            (Kind::Tarball, Some(_)) => Err("its kind is `tarball`, and it has a table `[debian]`".into()),
-            (Kind::Tarball, None) => self.tarball.iter().try_for_each(Tarball::check),
+            // Whose address changes all the time is given on the command line.
+            if !is_there && kind == self.kind && kind != Kind::Tarball {
+                return Err(format!("its kind needs a table `{own}`, which it has not"));
+            }
         }
+        if let Some(archive) = &self.debian {
+            archive.check(&is_name)?;
+        }
+        if let Some(containerfile) = &self.containerfile {
+            containerfile.check(&is_name)?;
+        }
+        self.tarball.iter().try_for_each(Tarball::check)
+    }
+}
+
+/// Whether all of `names` are targets' of the catalogue.
+fn are_targets(table: &str, names: &[String]) -> Result<(), String> {
+    match names.iter().find(|name| Catalogue::builtin().target(name).is_err()) {
+        Some(wrong) => Err(format!("`{table}.targets` has `{wrong}`, which is no target")),
+        None => Ok(()),
+    }
+}
+
+impl Containerfile {
+    fn check(&self, is_name: &dyn Fn(&str) -> bool) -> Result<(), String> {
+        if !self.variants.contains(&self.variant) {
+            return Err(format!(
+                "`containerfile.variant` is `{}`, which is none of `containerfile.variants`",
+                self.variant
+            ));
+        }
+        let includes = self.machine.iter().flat_map(|machine| &machine.include);
+        if let Some(wrong) = includes.chain(&self.include).chain(&self.sources).find(|name| !is_name(name)) {
+            return Err(format!("`{wrong}` is no name of a package"));
+        }
+        self.machine.iter().try_for_each(|machine| are_targets("containerfile.machine", &machine.targets))
     }
 }
 
 impl Tarball {
     fn check(&self) -> Result<(), String> {
-        if let Some(wrong) = self.targets.iter().find(|name| Catalogue::builtin().target(name).is_err()) {
-            return Err(format!("`tarball.targets` has `{wrong}`, which is no target"));
-        }
+        are_targets("tarball", &self.targets)?;
         let is_digest = |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         match self.sha256.as_ref().filter(|text| !is_digest(text)) {
             Some(wrong) => Err(format!("`tarball.sha256` is `{wrong}`, which is no SHA-256 digest")),

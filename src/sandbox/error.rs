@@ -305,7 +305,7 @@ impl SandboxError {
             Self::HostHandlers { .. } => "a handler serves containers if it is enabled and has the flag `F`; the other ways, \
                  `private` and `trace`, need none"
                 .into(),
-            Self::Trace { .. } => trace_hint(),
+            Self::Trace { source } => trace_hint(source),
             Self::NotFound { .. } => {
                 "give a program as an argument after the image, or another with `--entrypoint`".into()
             }
@@ -358,7 +358,13 @@ impl SandboxError {
 }
 
 /// Looks for what stands in the way of tracing.
-fn trace_hint() -> String {
+fn trace_hint(source: &io::Error) -> String {
+    if source.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) {
+        // A process is listened to by one alone.
+        return "whatever polyarch runs in is asked about its system calls by another program already (another container's `trace`, or a \
+             container manager that intercepts calls); start it outside of that"
+            .into();
+    }
     let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
     if scope.trim() == "3" {
         "`kernel.yama.ptrace_scope` is 3, which no program can undo before the machine starts anew".into()

@@ -14,7 +14,7 @@ use super::handoff::Handoff;
 use super::init::{self, Init, Part};
 use super::namespaces::unshare;
 use super::plan::{Emulator, Failure, Handler, Message, Plan, Step};
-use super::way::Way;
+use super::way::{self, Way};
 use super::{
     confine, debug, lifeline, limits, mounts, network, oci, place, program, root, terminal, trace, volumes,
 };
@@ -44,7 +44,7 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Init, Failure> {
     let folder = Path::new(&plan.folder);
     root::mount(&plan.root, folder, &mut notes)?;
     let root = folder.join("root");
-    let is_traced = way == Way::Trace;
+    let is_traced = matches!(way, Way::Trace(_));
     if plan.runtime.is_some() {
         oci::mount_proc()?;
     }
@@ -98,9 +98,13 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<Init, Failure> {
     enter_cwd(&plan.process.cwd)?;
     root::seal(&plan.root)?;
     terminal::give_to(&identity, terminal.as_ref());
-    if way == Way::Trace {
+    if let Way::Trace(means) = way {
         // Before the container's own filter, which may let no other be added.
-        trace::install().map_err(Step::Trace.on("the container"))?;
+        match trace::hand_over(means, &handoff.lifeline).map_err(Step::Trace.on("the container")) {
+            Err(failure) if plan.handlers_needed || plan.emulation.is_some() => return Err(failure),
+            Err(_) => handoff.tell(&Message::Note { text: way::UNTRACED.into() }),
+            Ok(()) => {}
+        }
     }
     confine::become_user(&identity, &plan.confine)?;
     // Becoming another user has cleared it.

@@ -71,6 +71,12 @@ impl AsFd for Link {
     }
 }
 
+impl From<Link> for OwnedFd {
+    fn from(link: Link) -> Self {
+        link.0
+    }
+}
+
 impl From<OwnedFd> for Link {
     fn from(fd: OwnedFd) -> Self {
         Self(fd)

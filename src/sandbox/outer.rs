@@ -21,8 +21,10 @@ use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
 
 use super::handoff::{Handoff, INNER};
+use super::link::Link;
 use super::namespaces::unshare;
 use super::plan::{Failure, Message, Plan, Step};
+use super::trace::{Means, Traced};
 use super::way::{self, Way};
 use super::{lifeline, oci, procfs, root, signals, terminal, trace, userns};
 
@@ -52,9 +54,9 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(Step::Mount.on("private mounts"))?;
     let exe = read_only_self(Path::new(&plan.folder))?;
-    let (theirs, ours) = io::pipe().map_err(Step::Start.io("the container"))?;
+    let (theirs, ours) = Link::pair().map_err(Step::Start.io("the container"))?;
     let mut choice = way::choose(&plan)?;
-    if choice.way == Way::Trace
+    if let Way::Trace(_) = choice.way
         && let Some(runtime) = &plan.runtime
     {
         if plan.handlers_needed || plan.emulation.is_some() {
@@ -64,8 +66,8 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     }
     let mut child = start(handoff, &exe, theirs.into()).map_err(Step::Start.io("the container"))?;
     let mut way = choice.way;
-    if way == Way::Trace
-        && let Err(failure) = trace(&child)
+    if let Way::Trace(means) = way
+        && let Err(failure) = begin_trace(&child, means)
     {
         if plan.handlers_needed || plan.emulation.is_some() {
             // It would wait for its way.
@@ -76,8 +78,7 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
         way = Way::None;
     }
     handoff.tell(&Message::Note { text: choice.reason(way) });
-    let mut ours = ours;
-    way.tell(&mut ours).map_err(Step::Start.io("the container"))?;
+    way.tell(&ours).map_err(Step::Start.io("the container"))?;
     handoff.tell(&Message::Started { pid: child.id().cast_signed() });
     // From here on only the container's process speaks, and its program's start closes the pipe. A runtime has no way to
     // speak, and what it leaves in writing is told by this process.
@@ -92,7 +93,19 @@ pub(super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
         (true, Some(_)) => Watched::Descendants,
     };
     let status = match way {
-        Way::Trace => wait_traced(&child, &plan, &handoff.lifeline),
+        Way::Trace(means) => {
+            let place = trace::Place::of_container();
+            let traced = Traced {
+                means,
+                first: pid_of(&child).map_err(Step::Start.on("the container"))?,
+                line: &ours,
+                handlers: &plan.handlers,
+                place: &place,
+                is_spared: !plan.init,
+                lifeline: handoff.lifeline.as_fd(),
+            };
+            traced.follow()
+        }
         _ => wait(child, watched, &handoff.lifeline),
     };
     let status = status.map_err(Step::Start.io("the container"));
@@ -159,19 +172,12 @@ impl Watched {
     }
 }
 
-fn trace(child: &Child) -> Result<(), Failure> {
-    let pid = Pid::from_raw(child.id().cast_signed()).ok_or(Errno::SRCH);
-    pid.and_then(trace::seize).map_err(Step::Trace.on("the container"))
+fn pid_of(child: &Child) -> Result<Pid, Errno> {
+    Pid::from_raw(child.id().cast_signed()).ok_or(Errno::SRCH)
 }
 
-/// Traces the container to its end and gives the status of its first process as a shell would.
-fn wait_traced(child: &Child, plan: &Plan, lifeline: &OwnedFd) -> io::Result<u8> {
-    let pid = Pid::from_raw(child.id().cast_signed()).ok_or(Errno::SRCH)?;
-    let code = match trace::follow(pid, &plan.handlers, &trace::Place::of_container(), lifeline)? {
-        trace::End::Exited(code) => code,
-        trace::End::Killed(signal) => 128 + signal,
-    };
-    Ok(u8::try_from(code).unwrap_or(u8::MAX))
+fn begin_trace(child: &Child, means: Means) -> Result<(), Failure> {
+    pid_of(child).and_then(|pid| means.begin(pid)).map_err(Step::Trace.on("the container"))
 }
 
 /// Waits for the container's first process and gives its status as a shell would. Ends the container when the supervisor has died.

@@ -18,6 +18,7 @@ use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
 use super::namespaces::unshare;
+use super::trace::{self, Means};
 use crate::binfmt::{self, Flags, Rule};
 use crate::target::Magic;
 
@@ -253,28 +254,11 @@ fn overlay(folder: &Path) -> Result<(), Denial> {
         .map_err(|err| denied("writing to an overlay in a user namespace", &err))
 }
 
-/// Asks for a filter that hands `execve` to a tracer, and to be traced.
+/// Asks for the filter that hands `execve` to a tracer, and to be traced.
 fn seccomp_trace() -> Result<(), Denial> {
     rustix::thread::set_no_new_privs(true)
         .map_err(|errno| Denial::new("giving up the right to new privileges", errno))?;
-    let code = |code: u32| u16::try_from(code).unwrap_or_default();
-    let filter = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    let execve = u32::try_from(libc::SYS_execve).unwrap_or_default();
-    let mut program = [
-        // The number of the system call is the first of what a filter sees.
-        filter(code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS), 0, 0, 0),
-        filter(code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K), 0, 1, execve),
-        filter(code(libc::BPF_RET | libc::BPF_K), 0, 0, libc::SECCOMP_RET_TRACE),
-        filter(code(libc::BPF_RET | libc::BPF_K), 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    #[expect(unsafe_code, reason = "neither rustix nor the standard library installs seccomp filters")]
-    // SAFETY: `program` points at its filters, which live until the call returns; this process has one thread.
-    let installed =
-        unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
-    if installed != 0 {
-        return Err(denied("installing a seccomp filter", &io::Error::last_os_error()));
-    }
+    trace::install(Means::of_kernel()).map_err(|errno| Denial::new("installing a seccomp filter", errno))?;
     #[expect(unsafe_code, reason = "neither rustix nor the standard library traces processes")]
     // SAFETY: the request takes no pointers. The one that waits for this process sees it end as any other.
     let traced = unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };

@@ -1,14 +1,16 @@
 //! How foreign programs reach their emulators: which ways there are, and which one a container takes.
 
 use std::fs::File;
-use std::io::{self, PipeWriter, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::mount::{MountFlags, UnmountFlags};
 use serde::{Deserialize, Serialize};
 
+use super::link::Link;
 use super::plan::{Failure, Handler, Plan, Step};
+use super::trace::Means;
 use crate::binfmt::{self, REGISTRY};
 
 /// A way by which foreign programs reach their emulators.
@@ -27,7 +29,7 @@ pub enum Emulation {
 pub(super) enum Way {
     Private,
     Host,
-    Trace,
+    Trace(Means),
     /// There is nothing to emulate, or no way to do it.
     None,
 }
@@ -40,20 +42,29 @@ pub(super) struct Choice {
     because: Option<String>,
 }
 
-impl Way {
-    const ALL: [(Self, u8); 4] =
-        [(Self::Private, b'p'), (Self::Host, b'h'), (Self::Trace, b't'), (Self::None, b'n')];
+/// What becomes of foreign programs in a container that has none of its own and cannot be traced.
+pub(super) const UNTRACED: &str =
+    "foreign programs that the container's program starts will not run: it cannot be traced";
 
-    /// Tells the process at the other end of the pipe, which waits for it.
-    pub(super) fn tell(self, pipe: &mut PipeWriter) -> io::Result<()> {
+impl Way {
+    const ALL: [(Self, u8); 5] = [
+        (Self::Private, b'p'),
+        (Self::Host, b'h'),
+        (Self::Trace(Means::Listening), b'l'),
+        (Self::Trace(Means::Following), b'f'),
+        (Self::None, b'n'),
+    ];
+
+    /// Tells the process at the other end of the line, which waits for it.
+    pub(super) fn tell(self, line: &Link) -> io::Result<()> {
         let byte = Self::ALL.iter().find(|(way, _)| *way == self).map_or(b'n', |(_, byte)| *byte);
-        pipe.write_all(&[byte])
+        line.say(byte, &[])
     }
 
     /// Waits until it is told.
-    pub(super) fn hear(pipe: &OwnedFd) -> io::Result<Self> {
+    pub(super) fn hear(line: &OwnedFd) -> io::Result<Self> {
         let mut byte = [0];
-        File::from(pipe.as_fd().try_clone_to_owned()?).read_exact(&mut byte)?;
+        File::from(line.as_fd().try_clone_to_owned()?).read_exact(&mut byte)?;
         let known = Self::ALL.iter().find(|(_, known)| *known == byte[0]);
         known.map(|(way, _)| *way).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
@@ -65,11 +76,9 @@ impl Choice {
         let text = match way {
             Way::Private => "foreign programs run by handlers of the container's own (private)",
             Way::Host => "foreign programs run by the host's handlers (host)",
-            Way::Trace => "foreign programs run by tracing (trace)",
+            Way::Trace(_) => "foreign programs run by tracing (trace)",
             Way::None if self.way == Way::None => "the container has no foreign programs",
-            Way::None => {
-                "foreign programs that the container's program starts will not run: it cannot be traced"
-            }
+            Way::None => UNTRACED,
         };
         match &self.because {
             Some(because) => format!("{text}: {because}"),
@@ -96,12 +105,12 @@ pub(super) fn choose(plan: &Plan) -> Result<Choice, Failure> {
             guests if guests.is_empty() => chosen(Way::Host),
             guests => Err(Step::HostHandlers.on(guests.join(", "))(rustix::io::Errno::NOENT)),
         },
-        Some(Emulation::Trace) => chosen(Way::Trace),
+        Some(Emulation::Trace) => chosen(Way::Trace(Means::of_kernel())),
         None => {
             let Err(failure) = probe(plan) else { return chosen(Way::Private) };
             let why = io::Error::from_raw_os_error(failure.errno);
             let because = Some(format!("no private binfmt_misc ({why})"));
-            let way = if unserved(plan).is_empty() { Way::Host } else { Way::Trace };
+            let way = if unserved(plan).is_empty() { Way::Host } else { Way::Trace(Means::of_kernel()) };
             Ok(Choice { way, because })
         }
     }

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::content::{beneath, content};
 use super::root::{Executable, Node, NodeKind};
-use super::{Content, Record, TreeError};
+use super::{Content, Record, TreeError, by_name};
 use crate::elf::{Blocks, Reader};
 
 /// Files of one directory that are one piece of work.
@@ -90,7 +90,7 @@ pub(super) fn identify(input: &Path, threads: usize) -> Result<Vec<Record>, Tree
     walk(input, threads, false).map(|found| found.records)
 }
 
-/// All that is in a directory; the records are of what could not be read.
+/// All that is in a directory, in the order of paths; the records are of what could not be read.
 pub(super) fn list(input: &Path, threads: usize) -> Result<Found, TreeError> {
     walk(input, threads, true)
 }
@@ -114,6 +114,8 @@ fn walk(input: &Path, threads: usize, lists: bool) -> Result<Found, TreeError> {
             found.listed.extend(other.listed);
         }
     });
+    // Each thread's are in order: this sort finds that, and merges them.
+    found.listed.sort_by(|a, b| by_name(&a.path, &b.path));
     Ok(found)
 }
 
@@ -148,6 +150,8 @@ impl Walk<'_> {
                 }
                 if queue.busy == 0 {
                     self.changed.notify_all();
+                    drop(queue);
+                    found.listed.sort_unstable_by(|a, b| by_name(&a.path, &b.path));
                     return found;
                 }
                 queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);

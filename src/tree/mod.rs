@@ -21,7 +21,7 @@ pub use archive::is_tar_header;
 pub(crate) use archive::with_reader;
 pub use identify::{identify, identify_stream};
 pub use mounts::{Mount, mount_of, mounts};
-pub(crate) use path::normalized;
+pub(crate) use path::{by_name, normalized};
 pub use record::{Content, Record};
 
 use std::io;

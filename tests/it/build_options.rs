@@ -61,7 +61,7 @@ fn an_image_goes_to_every_place_that_is_asked_for() {
         ["-t", "one", "-t", "two:3", "-o", "oci:layout:t", "-o", "docker-archive:saved.tar", "-o", "files"];
     let out = build(&cx, &[&words[..], &places[..]].concat()).success();
     let digest = fs::read_to_string(cx.path("id")).unwrap();
-    assert_eq!(out, format!("localhost/one:latest {digest}\nlocalhost/two:3 {digest}\noci:layout:t {digest}\ndocker-archive:saved.tar {digest}\n").lines().take(2).map(|line| format!("{line}\n")).collect::<String>());
+    assert_eq!(out, format!("localhost/one:latest {digest}\nlocalhost/two:3 {digest}\n"));
     for image in ["one", "two:3", "oci:layout:t", "docker-archive:saved.tar"] {
         let config = config(&cx, image);
         assert_eq!(config["config"]["Labels"]["a"], "b", "{image}: {config}");

@@ -140,6 +140,35 @@ fn every_program_gets_a_stub_and_nothing_else_does() {
 }
 
 #[test]
+fn a_setuid_program_has_its_owner_s_rights_and_knows_it() {
+    assert!(rustix::process::geteuid().is_root(), "a setuid program must belong to another user");
+    let source = "#include <stdio.h>\n#include <stdlib.h>\n#include <sys/auxv.h>\n#include <unistd.h>\nint main(void) { \
+        printf(\"%d %d %lu %s\\n\", getuid(), geteuid(), getauxval(AT_SECURE), getenv(\"QEMU_X\")); return 0; }";
+    let program = compile(&Cc { triple: ARM, flags: &["-static"], source });
+    let cx = Cx::new();
+    for (bits, found) in [(0o755, "65534 65534 0 y\n"), (0o4755, "65534 0 1 (null)\n")] {
+        fs::create_dir_all(cx.path("root/bin")).unwrap();
+        fs::copy(&program, cx.path("root/bin/who")).unwrap();
+        mode(&cx.path("root/bin/who"), bits);
+        ran(cx.polyarch().args([
+            "bundle",
+            "--rootfs",
+            "root",
+            "-o",
+            "docker-archive:a.tar",
+            "--host",
+            "linux/amd64",
+        ]))
+        .success();
+        let root = Root::of(&cx, "a.tar");
+        let mut command = cx.command("chroot");
+        command.env("QEMU_X", "y").arg("--userspec=65534:65534").arg(root.path("")).arg("/bin/who");
+        assert_eq!(ran(&mut command).success(), found, "{bits:o}");
+        fs::remove_file(cx.path("a.tar")).unwrap();
+    }
+}
+
+#[test]
 fn an_image_keeps_what_it_says_and_its_layers_become_one() {
     let cx = Cx::new();
     arm_root(&cx);

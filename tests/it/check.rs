@@ -1,24 +1,25 @@
 //! `check` on whole systems: registries, Debian's roots, what loaders and CPUs say to the same programs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use polyarch::target::Catalogue;
 use serde_json::{Value, json};
 
+use super::check_loaders::hold_settled;
 use super::support::cc::{CROSS, Cc, compile};
 use super::support::deb::{fixtures, mirror};
 use super::support::oci::{Img, layout};
 use super::support::registry::Registry;
 use super::support::{Cx, Ran, ran};
 
-fn check(cx: &Cx, args: &[&str]) -> Ran {
+pub(crate) fn check(cx: &Cx, args: &[&str]) -> Ran {
     ran(cx.polyarch().args(["-q", "check", "--format", "json"]).args(args))
 }
 
 #[track_caller]
-fn report(ran: &Ran) -> Value {
+pub(crate) fn report(ran: &Ran) -> Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|err| panic!("{err}: {ran:?}"))
 }
 
@@ -208,7 +209,7 @@ fn what_cannot_be_checked_is_exit_status_two() {
 
 /// Debian's essential packages and apt for an architecture, unpacked and not configured, kept from run to run.
 #[track_caller]
-fn debian(suite: &str, architecture: &str) -> PathBuf {
+pub(crate) fn debian(suite: &str, architecture: &str) -> PathBuf {
     let folder = fixtures().join("roots");
     let root = folder.join(format!("{suite}-{architecture}"));
     fs::create_dir_all(&folder).unwrap();
@@ -245,6 +246,9 @@ fn hold_debian(suite: &str, architecture: &str, own: &str) {
     assert_eq!((ran.status, found(&right, "error")), (0, Vec::new()), "{architecture}");
     let elf = right["summary"]["elf"].as_u64().unwrap();
     assert!(elf > 300, "{architecture}: {elf}");
+
+    let (settled, lacking) = hold_settled(Path::new(&root));
+    assert!(settled > 300 && lacking < settled / 20, "{architecture}: {settled} {lacking}");
 
     let inspected = ran_inspect(&cx, &root);
     let used: Vec<&Value> =
@@ -288,7 +292,7 @@ fn hold_debian(suite: &str, architecture: &str, own: &str) {
     }
 }
 
-fn ran_inspect(cx: &Cx, root: &str) -> Vec<Value> {
+pub(crate) fn ran_inspect(cx: &Cx, root: &str) -> Vec<Value> {
     let text = ran(cx.polyarch().args(["inspect", "--format", "json", root])).success();
     serde_json::from_str(&text).unwrap()
 }
@@ -315,214 +319,6 @@ fn all_of_debian_s_roots_fit_their_own_platform_and_no_other() {
         ("unstable", "loong64", "linux/loong64"),
     ] {
         hold_debian(suite, architecture, own);
-    }
-}
-
-/// A root with links to the files of another, but for those whose names begin so.
-#[track_caller]
-fn without(cx: &Cx, root: &Path, names: &[&str]) -> PathBuf {
-    let copy = cx.path("root");
-    ran(cx.command("cp").arg("-a").arg(root).arg(&copy)).success();
-    let mut folders = vec![copy.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let entry = entry.unwrap();
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if entry.file_type().unwrap().is_dir() {
-                folders.push(entry.path());
-            } else if names.iter().any(|gone| name.starts_with(gone)) {
-                fs::remove_file(entry.path()).unwrap();
-            }
-        }
-    }
-    copy
-}
-
-/// `check` and the loader of a root, from which libraries were taken, miss the same. `guest` is what runs it here: QEMU's name.
-#[track_caller]
-fn hold_loader(suite: &str, architecture: &str, own: &str, guest: Option<&str>) {
-    let cx = Cx::new();
-    let root = without(&cx, &debian(suite, architecture), &["libselinux.so", "liblzma.so", "libcap.so"]);
-    if let Some(guest) = guest {
-        fs::copy(format!("/usr/bin/qemu-{guest}-static"), root.join("qemu")).unwrap();
-    }
-    let shown = root.display().to_string();
-    let report = report(&check(&cx, &[&shown, "--target", own]));
-    // By what needs them: names that are not found.
-    let mut told: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for finding in report["findings"].as_array().unwrap() {
-        if finding["rule"] == "needed-missing" && finding["severity"] == "error" {
-            let names = finding["expected"].as_str().unwrap().split(", ").map(str::to_owned);
-            told.entry(finding["path"].as_str().unwrap().to_owned()).or_default().extend(names);
-        }
-    }
-    assert!(told.len() > 5, "{architecture}: {told:?}");
-    let programs: Vec<String> = ran_inspect(&cx, &shown)
-        .iter()
-        .filter(|row| row["kind"] == "elf" && row["interpreter"].is_string() && row["soname"].is_null())
-        .map(|row| row["path"].as_str().unwrap().strip_prefix(&shown).unwrap().to_owned())
-        .collect();
-    assert!(programs.len() > 100, "{architecture}");
-    let mut missed_by_any: BTreeSet<String> = BTreeSet::new();
-    for program in &programs {
-        // As ldd does it: the program's loader lists what it finds and what not, and does not start it.
-        let mut command = cx.command("unshare");
-        command.args(["--map-root-user", "--user", "chroot", &shown]);
-        match guest {
-            Some(_) => command.args(["/qemu", "-E", "LD_TRACE_LOADED_OBJECTS=1", program]),
-            None => command.args(["/usr/bin/env", "LD_TRACE_LOADED_OBJECTS=1", program]),
-        };
-        let out = ran(&mut command).stdout;
-        assert!(out.contains("libc.so.6"), "{architecture}: {program}: {out}");
-        let missing: BTreeSet<String> = out
-            .lines()
-            .filter_map(|line| line.trim().strip_suffix(" => not found"))
-            .map(str::to_owned)
-            .collect();
-        // What the program itself asks for is told of it, what its libraries ask for of them.
-        let own = told.get(program).cloned().unwrap_or_default();
-        assert!(
-            own.is_subset(&missing),
-            "{architecture}: {program}: check says {own:?}, the loader {missing:?}"
-        );
-        missed_by_any.extend(missing);
-    }
-    let told: BTreeSet<String> = told.into_values().flatten().collect();
-    assert_eq!(told, missed_by_any, "{architecture}");
-}
-
-#[test]
-fn missing_libraries_are_those_that_the_loader_misses() {
-    hold_loader("bookworm", "amd64", "linux/amd64", None);
-}
-
-#[test]
-#[ignore = "has emulated loaders list hundreds of programs: scripts/test --all"]
-fn missing_libraries_are_those_that_loaders_of_other_machines_miss() {
-    for (architecture, own, guest) in [
-        ("arm64", "linux/arm64", "aarch64"),
-        ("armhf", "linux/arm/v7", "arm"),
-        ("mipsel", "linux/mipsle", "mipsel"),
-        ("s390x", "linux/s390x", "s390x"),
-    ] {
-        hold_loader("bookworm", architecture, own, Some(guest));
-    }
-}
-
-/// A library, or a program, without a C library; it needs `needed`.
-#[track_caller]
-fn bare(cx: &Cx, triple: &str, out: &str, flags: &[&str], needed: &[&str]) {
-    let source = cx.file("bare.c", "void _start(void) { for (;;) {} }\n");
-    let mut command = cx.command(format!("/usr/bin/{triple}-gcc"));
-    command.args(["-nostdlib", "-ffreestanding", "-Wl,--no-as-needed", "-Wl,--allow-shlib-undefined", "-o"]);
-    command.arg(cx.path(out)).arg(source).args(flags);
-    ran(command.args(needed.iter().map(|name| cx.path(name)))).success();
-}
-
-#[test]
-fn musl_s_loader_agrees_whatever_its_file_of_folders_says() {
-    for (architecture, triple, guest, name) in [
-        ("amd64", "x86_64-linux-gnu", "x86_64", "x86_64"),
-        ("arm64", "aarch64-linux-gnu", "aarch64", "aarch64"),
-        ("armhf", "arm-linux-gnueabihf", "arm", "armhf"),
-        ("mipsel", "mipsel-linux-gnu", "mipsel", "mipsel"),
-    ] {
-        let cx = Cx::new();
-        let root = cx.path("root");
-        let musl = super::support::deb::deb("bookworm", architecture, "musl");
-        ran(cx.command("/usr/bin/dpkg-deb").arg("-x").arg(musl).arg(&root)).success();
-        fs::copy(format!("/usr/bin/qemu-{guest}-static"), root.join("qemu")).unwrap();
-        for folder in ["bin", "opt/a", "opt/b", "opt/app/lib", "usr/lib", "usr/local/lib"] {
-            fs::create_dir_all(root.join(folder)).unwrap();
-        }
-        let library = |path: &str, flags: &[&str], needed: &[&str]| {
-            let soname = format!("-Wl,-soname,{}", Path::new(path).file_name().unwrap().display());
-            bare(&cx, triple, path, &[&["-shared", "-fPIC", &soname], flags].concat(), needed);
-        };
-        // What is asked for by a library is looked for where what asked for that one says, too.
-        library("root/opt/app/lib/libinner.so", &[], &[]);
-        library("root/opt/a/libouter.so", &[], &["root/opt/app/lib/libinner.so"]);
-        library("root/opt/b/libsecond.so", &[], &[]);
-        library("root/usr/lib/libusual.so", &[], &[]);
-        library("root/usr/local/lib/liblocal.so", &[], &[]);
-        library("libgone.so", &[], &[]);
-        let loader = format!("-Wl,--dynamic-linker=/lib/ld-musl-{name}.so.1");
-        let needed = [
-            "root/opt/a/libouter.so",
-            "root/opt/b/libsecond.so",
-            "root/usr/lib/libusual.so",
-            "root/usr/local/lib/liblocal.so",
-            "libgone.so",
-        ];
-        for (program, flags) in [
-            ("plain", &[][..]),
-            ("moved", &["-Wl,--enable-new-dtags,-rpath,$ORIGIN/../opt/app/lib"]),
-            ("named", &["-Wl,--disable-new-dtags,-rpath,/opt/a:/opt/app/lib"]),
-        ] {
-            bare(
-                &cx,
-                triple,
-                &format!("root/bin/{program}"),
-                &[&["-pie", "-fPIE", &loader], flags].concat(),
-                &needed,
-            );
-        }
-        let shown = root.display().to_string();
-        let folders = root.join(format!("etc/ld-musl-{name}.path"));
-        let mut seen = BTreeSet::new();
-        for paths in [None, Some("/opt/a\n/opt/b\n"), Some("/nothing:/opt/b:/usr/lib"), Some("")] {
-            match paths {
-                Some(text) => {
-                    fs::create_dir_all(root.join("etc")).unwrap();
-                    fs::write(&folders, text).unwrap();
-                }
-                None => assert!(!folders.exists() || fs::remove_file(&folders).is_ok()),
-            }
-            let target = format!(
-                "linux/{}",
-                match architecture {
-                    "armhf" => "arm/v7",
-                    "mipsel" => "mipsle",
-                    other => other,
-                }
-            );
-            let report = report(&check(&cx, &[&shown, "--root", "--target", &target]));
-            for program in ["plain", "moved", "named"] {
-                let path = format!("/bin/{program}");
-                let mut command = cx.command("unshare");
-                command.args(["--map-root-user", "--user", "chroot", &shown, "/qemu"]);
-                command.args([&format!("/lib/ld-musl-{name}.so.1"), "--list", &path]);
-                let listed = ran(&mut command);
-                let missing: BTreeSet<&str> = listed
-                    .stderr
-                    .lines()
-                    .filter_map(|line| line.strip_prefix("Error loading shared library "))
-                    .filter_map(|line| line.split(':').next())
-                    .collect();
-                assert!(missing.contains("libgone.so"), "{architecture}: {listed:?}");
-                let mut told = BTreeSet::new();
-                for finding in report["findings"].as_array().unwrap() {
-                    let by = finding["path"].as_str().unwrap_or_default();
-                    let message = finding["message"].as_str().unwrap();
-                    // A library's own lack is told of it, with the program that loads it.
-                    if finding["rule"] == "needed-missing"
-                        && (by == path || message.contains(&format!("(`{path}` loads it)")))
-                    {
-                        told.extend(finding["expected"].as_str().unwrap().split(", "));
-                    }
-                }
-                // What another program had told of a library is not told again.
-                let shared = BTreeSet::from(["libinner.so"]);
-                let own = |names: &BTreeSet<&str>| {
-                    names.difference(&shared).map(|&name| name.to_owned()).collect::<BTreeSet<_>>()
-                };
-                assert_eq!(own(&told), own(&missing), "{architecture} {paths:?} {program}: {listed:?}");
-                assert!(told.is_subset(&missing), "{architecture} {paths:?} {program}: {told:?} {listed:?}");
-                seen.insert(own(&missing));
-            }
-        }
-        // The files made a difference.
-        assert!(seen.len() > 2, "{architecture}: {seen:?}");
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -32,6 +32,8 @@ const NATIVE: &[&str] = &["amd64", "i386"];
 
 /// Ways that need nothing of the host.
 const WAYS: [&str; 2] = ["private", "trace"];
+/// The way `trace` as it is on kernels where there is no listening to what is executed.
+const OLD_TRACE: &str = "trace, before Linux 5.5";
 
 fn program(triple: &str) -> PathBuf {
     compile(&Cc { triple, flags: &["-static", "-s", "-O1", "-w", "-pthread"], source: SOURCE })
@@ -90,7 +92,20 @@ fn mixed(cx: &Cx) -> String {
 }
 
 fn run(cx: &Cx, way: &str, image: &str, words: &[&str]) -> Ran {
-    ran(cx.polyarch().args(["run", "--emulation", way, image]).args(words))
+    ran(polyarch(cx, way).arg(image).args(words))
+}
+
+/// `run` on that way.
+fn polyarch(cx: &Cx, way: &str) -> Command {
+    if way != OLD_TRACE {
+        let mut command = cx.polyarch();
+        command.args(["run", "--emulation", way]);
+        return command;
+    }
+    // The kernel can say that it is 2.6.
+    let mut command = cx.command("setarch");
+    command.args(["--uname-2.6", env!("CARGO_BIN_EXE_polyarch"), "run", "--emulation", "trace"]);
+    command
 }
 
 /// What a native caller says of executing `machine`'s programs, by the kernel's documentation and source.
@@ -141,7 +156,7 @@ fn programs_of_the_host_execute_all_others_on_every_way_as_the_kernel_has_it() {
             [path.as_str(), "cases"].into_iter().chain(others.iter().map(|other| other.0)).collect();
         let expected: String =
             others.iter().map(|(machine, _, uname)| expected(caller, machine, uname)).collect();
-        for way in WAYS {
+        for way in WAYS.into_iter().chain([OLD_TRACE]) {
             let out = run(&cx, way, &image, &words).success();
             assert_same(&out, &expected, &format!("{way}: from {caller}"));
         }
@@ -156,7 +171,9 @@ fn guests_execute_all_others_on_every_way_alike() {
     {
         let words = [&format!("/c/{caller}"), "cases", machine];
         let transcripts = WAYS.map(|way| run(&cx, way, &image, &words).success());
-        assert_same(&transcripts[1], &transcripts[0], &format!("{machine} from {caller}"));
+        for (way, transcript) in WAYS.into_iter().zip(&transcripts) {
+            assert_same(transcript, &transcripts[0], &format!("{way}: {machine} from {caller}"));
+        }
         // What is not the emulator's own business is as the kernel has it.
         let uname = MACHINES.iter().find(|(name, ..)| *name == machine).unwrap().2;
         let kernel = expected(caller, machine, uname);
@@ -240,7 +257,13 @@ fn another_root_in_the_container_has_the_emulators_too() {
 fn a_traced_container_ends_as_any_other() {
     let cx = Cx::new();
     let image = bundle(&cx, "mips-linux-gnu", "traced-probe");
-    let trace = |words: &[&str]| run(&cx, "trace", &image, words);
+    for way in ["trace", OLD_TRACE] {
+        traced_containers_end(&cx, way, &image);
+    }
+}
+
+fn traced_containers_end(cx: &Cx, way: &str, image: &str) {
+    let trace = |words: &[&str]| run(cx, way, image, words);
     for status in [0, 7, 125, 255] {
         assert_eq!(trace(&["exit", &status.to_string()]).status, status);
     }
@@ -250,13 +273,12 @@ fn a_traced_container_ends_as_any_other() {
     }
     assert_eq!(trace(&["fault"]).status, 128 + 11);
     assert_eq!(trace(&["child", "/bin/traced-probe", "raise", "15"]).success(), "child 143\n");
-    let err = ran(cx.polyarch().args(["run", "--emulation", "trace", "--entrypoint", "/none", &image]))
-        .failure(127);
+    let err = ran(polyarch(cx, way).args(["--entrypoint", "/none", image])).failure(127);
     assert!(err.contains("`/none` was not found"), "{err}");
 
     let start = || {
-        let mut command = cx.polyarch();
-        command.args(["run", "--emulation", "trace", &image, "child", "/bin/traced-probe", "wait"]);
+        let mut command = polyarch(cx, way);
+        command.args([image, "child", "/bin/traced-probe", "wait"]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
@@ -304,6 +326,25 @@ fn a_way_that_is_not_to_be_had_says_so() {
     assert_eq!(names(&cx.path("home/.cache/polyarch/run")), ["lock"]);
     let err = cx.run(["run", "--emulation", "magic", &image]).failure(125);
     assert!(err.contains("private, host, trace"), "{err}");
+}
+
+#[test]
+fn a_debugger_in_a_traced_container_has_all_but_what_executes_foreign_programs() {
+    let cx = Cx::new();
+    let image = mixed(&cx);
+    let strace = |machine: &str| {
+        let mut command = cx.polyarch();
+        command.args(["run", "--emulation", "trace"]);
+        // The machine's own, with its libraries.
+        for folder in ["/usr", "/lib", "/lib64"] {
+            command.args(["-v", &format!("{folder}:{folder}:ro")]);
+        }
+        ran(command.args([&image, "/usr/bin/strace", "-qq", "-f", "/t/amd64", "case", machine, "plain"]))
+    };
+    let out = strace("amd64");
+    assert!(out.stderr.contains("execve(\"/t/amd64\", [\"zero\", \"args\""), "{}", out.stderr);
+    assert_eq!(out.success(), "x86_64 [zero] [args] [] [a b]\n");
+    assert!(strace("mips").stderr.contains("EPERM (Operation not permitted)"));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::support::deb::fixtures;
 use crate::support::{Cx, ran};
 
 /// The cache for real packages, kept from one run of the tests to the next, and the way to the real mirror.
-fn real(cx: &Cx, args: &[&str]) -> std::process::Command {
+pub(crate) fn real(cx: &Cx, args: &[&str]) -> std::process::Command {
     let mut command = cx.polyarch();
     for name in ["http_proxy", "https_proxy", "no_proxy"] {
         command.envs(std::env::var_os(name).map(|value| (name, value)));

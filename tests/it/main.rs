@@ -21,6 +21,7 @@ mod bundle_routeros;
 mod bundle_whole;
 mod check;
 mod check_ci;
+mod check_loaders;
 mod check_output;
 mod check_report;
 mod check_table;

@@ -75,6 +75,8 @@ fn system<'a>(cx: &'a Cx, extra: &[(&str, &str, &[File<'_>])]) -> Archive<'a> {
     for (name, fields, files) in extra {
         archive.package(name, "2.0-1", "all", fields, files);
     }
+    archive.source("hello", "1.0-1", b"old\n");
+    archive.source("hello", "1.0-2", b"world\n");
     archive.publish("small", HERE.0);
     fs::copy(archive.keyring(), cx.path("keys.gpg")).unwrap();
     archive
@@ -479,4 +481,114 @@ fn a_tar_file_that_is_another_or_none_is_refused() {
     assert!(err.contains("neither `/usr` nor `/bin` nor `/etc`"), "{err}");
     server.fail("root.tar", [Fault::Status(404)]);
     assert!(build(&["--url", &url, "--sha256", &zeros]).contains("answered 404"));
+}
+
+/// A recipe whose stages make the root, on a system as above.
+const STAGES: &str = r#"
+name = "stages"
+description = "a test's"
+kind = "containerfile"
+[containerfile]
+context = "stages"
+variant = "plain"
+variants = ["plain", "more"]
+suite = "small"
+include = ["tool"]
+sources = ["hello"]
+[[containerfile.machine]]
+targets = ["linux/mips"]
+[[containerfile.machine]]
+targets = ["routeros/mipsbe"]
+args = { GREETING = "hello" }
+[config]
+cmd = ["/greet"]
+"#;
+
+/// Its steps: files of the builder, of the recipe's folder and of a source package come together; there is no network.
+const STEPS: &str = r#"
+FROM --platform=$BUILDPLATFORM builder AS made
+ARG GREETING
+ARG TARGETPLATFORM
+COPY words /words
+RUN --mount=type=bind,from=source,source=hello,target=/source b=/bin/busybox; $b mkdir -p /out/etc; \
+    echo "$GREETING $($b cat /words /usr/lib/tool/data /source/hello_1.0-2.tar | $b tr '\n' ' ')for $TARGETPLATFORM" >/out/greet; \
+    $b ls /source | $b tr '\n' ' ' >/out/etc/list; $b ip -o link | $b wc -l >/out/etc/links; $b chmod 4711 /out/greet
+FROM scratch AS plain
+COPY --from=made /out/ /
+FROM plain AS more
+COPY words /more
+"#;
+
+#[test]
+fn stages_of_a_containerfile_become_a_root() {
+    let cx = Cx::new();
+    let tool: &[File<'_>] = &[("usr/lib/tool/data", b"data\n", 0o644)];
+    let archive = system(&cx, &[("tool", "", tool), ("apt", "", &[])]);
+    let server = Server::new(archive.folder());
+    fs::create_dir(cx.path("stages")).unwrap();
+    cx.file("stages.toml", STAGES);
+    cx.file("stages/Containerfile", STEPS);
+    cx.file("stages/words", "big\n");
+    let stages = |args: &[&str]| {
+        let mut command = cx.granted("");
+        command.env_remove("SOURCE_DATE_EPOCH").args(["-v", "rootfs", "build", "./stages.toml", "--keyring"]);
+        ran(command.args(["keys.gpg", "--mirror", &server.url("")]).args(args))
+    };
+    let mipsbe = |args: &[&str]| stages(&[&["--target", "routeros/mipsbe"], args].concat());
+
+    // Sources: missing, another than the signed index says. Nothing is kept then.
+    let tar = "pool/main/hello/hello_1.0-2.tar";
+    server.fail(tar, [Fault::Status(404)]);
+    let err = mipsbe(&["-o", "oci:images:x"]).failure(2);
+    assert!(err.contains("fetching the package `hello`") && err.contains("answered 404"), "{err}");
+    fs::write(archive.path(tar), "worms\n").unwrap();
+    let err = mipsbe(&["-o", "oci:images:x"]).failure(2);
+    assert!(err.contains("fetching the package `hello`") && err.contains("expected SHA-256"), "{err}");
+    fs::write(archive.path(tar), "world\n").unwrap();
+    assert!(!cx.path("images").exists());
+
+    let out = mipsbe(&["-o", "oci:images:greet"]).success();
+    mipsbe(&["-o", "./root"]).success();
+    let read = |path: &str| fs::read_to_string(cx.path(path)).unwrap();
+    assert_eq!(read("root/greet"), "hello big data world for linux/mips\n");
+    assert_eq!(read("root/etc/list"), "hello_1.0-2.dsc hello_1.0-2.tar ");
+    assert_eq!(read("root/etc/links").trim(), "1", "the steps have a network");
+    let facts: Value = serde_json::from_str(
+        &ran(cx.polyarch().args(["image", "inspect", "oci:images:greet", "--format", "json"])).success(),
+    )
+    .unwrap();
+    let config = &facts["images"][0]["config"];
+    assert_eq!((&config["architecture"], &config["config"]["Cmd"][0]), (&"mips".into(), &"/greet".into()));
+    assert_eq!(config["config"]["Labels"]["io.polyarch.rootfs.sources"], "hello=1.0-2");
+
+    // It is made once; made anew, it is the same.
+    let kept = mipsbe(&["-o", "oci:images:greet"]);
+    assert!(kept.stderr.contains("it was made before"), "{}", kept.stderr);
+    assert_eq!(kept.success(), out);
+    assert_eq!(mipsbe(&["-o", "oci:images:greet", "--no-cache"]).success(), out);
+    mipsbe(&["-o", "./more", "--variant", "more"]).success();
+    assert_eq!(read("more/more"), "big\n");
+    cx.file("stages/words", "small\n");
+    mipsbe(&["-o", "./small"]).success();
+    assert_eq!(read("small/greet"), "hello small data world for linux/mips\n");
+    assert_eq!(names(&cx.path("home/.cache/polyarch/run")), ["lock"]);
+
+    // What a step says is told with its place, and so is what the recipe does not have.
+    cx.file("stages/Containerfile", STEPS.replace("$b mkdir", "echo it went wrong; exit 9; mkdir"));
+    let err = mipsbe(&["-o", "./none"]).failure(2);
+    assert!(err.contains("stopped at line 6 of the Containerfile") && err.contains("it went wrong"), "{err}");
+    assert!(!cx.path("none").exists());
+    let err = stages(&["--target", "linux/amd64", "-o", "./none"]).failure(2);
+    assert!(err.contains("it is for linux/mips, routeros/mipsbe"), "{err}");
+    let err = mipsbe(&["--variant", "huge", "-o", "./none"]).failure(2);
+    assert!(err.contains("no variant `huge`") && err.contains("plain, more"), "{err}");
+    let err = mipsbe(&["--lock", "x", "-o", "./none"]).failure(2);
+    assert!(err.contains("is made by stages, which has no use for `--lock`"), "{err}");
+    cx.file("stages.toml", STAGES.replace("[\"hello\"]", "[\"nowhere\"]"));
+    let err = mipsbe(&["-o", "./none"]).failure(2);
+    assert!(err.contains("finding the source packages") && err.contains("`nowhere`"), "{err}");
+    fs::remove_file(cx.path("stages/Containerfile")).unwrap();
+    cx.file("stages.toml", STAGES);
+    let err = mipsbe(&["-o", "./none"]).failure(2);
+    assert!(err.contains("the `Containerfile` of the recipe's folder `stages` is missing"), "{err}");
 }

@@ -8,7 +8,7 @@ use super::{Arch, Judge, Verdict, described};
 use crate::check::subject::File;
 use crate::check::{Rule, Severity};
 use crate::elf::Identity;
-use crate::tree::libraries::{self, Closure, Lack, Memo, Reason};
+use crate::tree::libraries::{self, Closure, Lack, Loaded, Memo, Reason};
 use crate::tree::root::{Lost, Root, resolve};
 
 /// Machine, class and byte order: what a loader serves.
@@ -25,6 +25,7 @@ impl Judge<'_> {
         let library_path = self.subject.image.as_ref().and_then(|image| image.variable("LD_LIBRARY_PATH"));
         let library_path = library_path.map(str::to_owned);
         let mut loaded: HashSet<PathBuf> = HashSet::new();
+        let mut settled = Loaded::default();
         let mut loaders: HashMap<Kin, String> = HashMap::new();
         let has_libraries = self.subject.files.iter().any(|file| {
             file.elf().is_some_and(|identity| identity.soname.is_some() || file.name().contains(".so"))
@@ -45,6 +46,17 @@ impl Judge<'_> {
                 continue;
             }
             loaders.entry(kin(identity)).or_insert_with(|| interpreter.clone());
+            let known = libraries::settle(
+                &memo,
+                &file.path,
+                identity,
+                interpreter,
+                library_path.as_deref(),
+                Some(&mut settled),
+            );
+            if known.is_some_and(|known| is_of_one_float(identity, &known.float_abis)) {
+                continue;
+            }
             let closure = libraries::closure_by(
                 &memo,
                 &file.path,
@@ -57,7 +69,8 @@ impl Judge<'_> {
             self.floats(file, identity, &closure, &memo);
             self.lacks(file, closure, Severity::Error);
         }
-        self.plugins(&memo, &loaders, &loaded, library_path.as_deref());
+        let is_loaded = |path: &Path| loaded.contains(path) || settled.contains(path);
+        self.plugins(&memo, &loaders, &is_loaded, library_path.as_deref());
         self.memo = Some(memo);
     }
 
@@ -67,16 +80,19 @@ impl Judge<'_> {
         &mut self,
         memo: &Memo<'_>,
         loaders: &HashMap<Kin, String>,
-        loaded: &HashSet<PathBuf>,
+        is_loaded: &dyn Fn(&Path) -> bool,
         library_path: Option<&str>,
     ) {
         for (number, file) in self.subject.files.iter().enumerate() {
             let Some(identity) = file.elf().filter(|_| self.arch[&number] != Arch::Other) else { continue };
             let is_plugin = identity.interpreter.is_none()
                 && identity.linkage == Some("dynamic")
-                && !loaded.contains(&file.path)
+                && !is_loaded(&file.path)
                 && identity.needed.as_ref().is_some_and(|needed| !needed.is_empty());
             let Some(interpreter) = loaders.get(&kin(identity)).filter(|_| is_plugin) else { continue };
+            if libraries::settle(memo, &file.path, identity, interpreter, library_path, None).is_some() {
+                continue;
+            }
             let closure = libraries::closure_by(
                 memo,
                 &file.path,
@@ -330,9 +346,20 @@ fn lacking(rule: Rule, by: &Path, lacks: &[Lack]) -> Verdict {
     }
 }
 
-/// How floating point numbers are passed: `softfp` is code that passes them as `soft` does.
+/// Whether a program, and libraries of these float ABIs, pass floating point numbers in one way.
+fn is_of_one_float(program: &Identity, libraries: &[String]) -> bool {
+    let Some(own) = convention(program) else { return true };
+    libraries.iter().filter_map(|abi| of_float_abi(abi)).all(|theirs| theirs == own)
+}
+
+/// How floating point numbers are passed.
 fn convention(identity: &Identity) -> Option<&str> {
-    match identity.float_abi.as_deref()? {
+    of_float_abi(identity.float_abi.as_deref()?)
+}
+
+/// `softfp` is code that passes them as `soft` does.
+fn of_float_abi(abi: &str) -> Option<&str> {
+    match abi {
         "any" => None,
         "softfp" => Some("soft"),
         other => Some(other),

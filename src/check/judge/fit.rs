@@ -183,7 +183,7 @@ impl Judge<'_> {
             && identity.soname.is_none()
             && matches!(identity.kind.as_ref(), "EXEC" | "DYN")
             && (identity.interpreter.is_some() || identity.linkage != Some("dynamic"));
-        let Some(head) = file.head.get(..16).filter(|_| is_program) else { return };
+        let Some(head) = file.head.filter(|_| is_program) else { return };
         let path = file.path.display();
         let padding = &head[9..16];
         let verdict = if padding.iter().any(|byte| *byte != 0) {

@@ -2,7 +2,7 @@
 
 mod given;
 mod input;
-mod show;
+pub(super) mod show;
 mod verify;
 
 use std::io::Write as _;
@@ -194,7 +194,7 @@ impl Args {
         }
         let shower = Shower {
             printer,
-            input: &input,
+            input: Some(&input),
             how: self.progress,
             pull,
             access: &access,

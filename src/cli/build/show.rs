@@ -13,7 +13,7 @@ use crate::target::{Guest, Platform};
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum How {
+pub(in crate::cli) enum How {
     /// Steps and what they say
     Auto,
     /// The same
@@ -24,16 +24,16 @@ pub(super) enum How {
 
 /// Shows what a build does, and finds its images.
 #[derive(Debug)]
-pub(super) struct Shower<'a> {
-    pub(super) printer: Printer,
-    /// Where the file came from.
-    pub(super) input: &'a Input,
-    pub(super) how: How,
-    pub(super) pull: Pull,
-    pub(super) access: &'a Access,
+pub(in crate::cli) struct Shower<'a> {
+    pub(in crate::cli) printer: Printer,
+    /// Where the file came from, if anybody wrote it.
+    pub(in crate::cli) input: Option<&'a Input>,
+    pub(in crate::cli) how: How,
+    pub(in crate::cli) pull: Pull,
+    pub(in crate::cli) access: &'a Access,
     /// `--cache-from` and `--cache-to`.
-    pub(super) cache_from: &'a [String],
-    pub(super) cache_to: &'a [String],
+    pub(in crate::cli) cache_from: &'a [String],
+    pub(in crate::cli) cache_to: &'a [String],
 }
 
 impl Shower<'_> {
@@ -86,7 +86,9 @@ impl Surroundings for Shower<'_> {
     }
 
     fn lint(&self, warning: &Warning) {
-        self.input.warn(warning, self.printer);
+        if let Some(input) = self.input {
+            input.warn(warning, self.printer);
+        }
     }
 
     fn progress(&self) -> &dyn Progress {

@@ -24,7 +24,11 @@ pub(super) fn write(report: &Report, is_json: bool, printer: Printer) -> anyhow:
                 .into_iter()
                 .map(|fit| {
                     let why = fit.why.as_deref().map(shown).unwrap_or_default();
-                    let fits = if fit.fits { "fits".into() } else { format!("{} errors", fit.errors) };
+                    let fits = match fit.errors {
+                        _ if fit.fits => "fits".into(),
+                        1 => "1 error".into(),
+                        errors => format!("{errors} errors"),
+                    };
                     vec![shown(&fit.input), fit.target.clone(), fits, why]
                 })
                 .collect();

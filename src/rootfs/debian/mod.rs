@@ -21,7 +21,9 @@ use self::member::Member;
 use self::stream::{Layer, written};
 use super::names::Names;
 use super::{Archive, Kept, Made, Recipe, RootfsError, Variant};
-use crate::debian::{DebianError, Index, Keyring, Mirror, Package, Release, Wanted, solve, timestamp};
+use crate::debian::{
+    DebianError, Index, Keyring, Mirror, Package, Release, SourceFile, SourceIndex, Wanted, solve, timestamp,
+};
 use crate::layer::Digest;
 use crate::progress::Progress;
 use crate::sandbox::{
@@ -47,7 +49,7 @@ pub enum Sources {
 }
 
 /// What is to be made.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Request<'a> {
     /// The recipe, of the kind `debian`.
     pub recipe: &'a Recipe,
@@ -91,28 +93,50 @@ pub struct Request<'a> {
 /// # Errors
 /// [`RootfsError`]; then nothing is left but package files in the cache.
 pub fn build(request: &Request<'_>, signals: &Signals, progress: &dyn Progress) -> Result<Made, RootfsError> {
-    let plan = Plan::of(request)?;
-    let lock = plan.lock(request, progress)?;
-    let time = request.time.unwrap_or(lock.date);
-    let sources = plan.sources(request, &lock);
-    let key = plan.key(request, &lock, time, sources.as_deref());
-    let kept = if request.anew { None } else { Kept::find(request.cache, &key) };
-    let is_old = kept.is_some();
-    let kept = match kept {
-        Some(kept) => kept,
-        None => plan.make(request, &lock, &key, time, sources.as_deref(), signals, progress)?,
-    };
+    let lock = choose(request, progress)?;
+    let made = build_of(request, &lock, signals, progress)?;
     if let Some(path) = request.lock
         && !path.exists()
     {
         lock.write(path)?;
     }
+    Ok(made)
+}
+
+/// The packages that the root is to be made of.
+///
+/// # Errors
+/// [`RootfsError`].
+pub fn choose(request: &Request<'_>, progress: &dyn Progress) -> Result<Lock, RootfsError> {
+    Plan::of(request)?.lock(request, progress)
+}
+
+/// [`build`] of packages that were chosen.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_of(
+    request: &Request<'_>,
+    lock: &Lock,
+    signals: &Signals,
+    progress: &dyn Progress,
+) -> Result<Made, RootfsError> {
+    let plan = Plan::of(request)?;
+    let time = request.time.unwrap_or(lock.date);
+    let sources = plan.sources(request, lock);
+    let key = plan.key(request, lock, time, sources.as_deref());
+    let kept = if request.anew { None } else { Kept::find(request.cache, &key) };
+    let is_old = kept.is_some();
+    let kept = match kept {
+        Some(kept) => kept,
+        None => plan.make(request, lock, &key, time, sources.as_deref(), signals, progress)?,
+    };
     Ok(Made {
         kept,
         is_old,
         platform: request.target.platform.clone(),
         config: request.recipe.config.clone(),
-        labels: labels(&lock),
+        labels: labels(lock),
         time,
     })
 }
@@ -240,38 +264,18 @@ impl<'a> Plan<'a> {
         Ok(lock)
     }
 
-    /// The suite's signed list and the indexes that it names: by the suite's other name where list and indexes do not go together, as on a
-    /// mirror that is being updated, or behind a cache.
     fn indexes(
         &self,
         request: &Request<'_>,
         progress: &dyn Progress,
     ) -> Result<(Release, Vec<Index>), DebianError> {
         let folder = request.cache.join("debian/indexes");
-        let named = |release: &Release| -> Result<Vec<Index>, DebianError> {
+        listed(request, self.suite, |release| {
             let index = |component: &String| {
                 release.index(request.mirror, component, self.architecture, &folder, progress)
             };
             self.components.iter().map(index).collect()
-        };
-        let release = Release::fetch(request.mirror, self.suite, request.keyring)?;
-        match named(&release) {
-            Ok(indexes) => Ok((release, indexes)),
-            Err(
-                err @ (DebianError::Size { .. } | DebianError::Digest { .. } | DebianError::Status { .. }),
-            ) => {
-                let other = if release.suite == self.suite { &release.codename } else { &release.suite };
-                let Ok(other) = Release::fetch(request.mirror, other, request.keyring) else {
-                    return Err(err);
-                };
-                // It is to be the same suite, whatever a mirror has under that name.
-                match named(&other) {
-                    Ok(indexes) if other.codename == release.codename => Ok((other, indexes)),
-                    _ => Err(err),
-                }
-            }
-            Err(err) => Err(err),
-        }
+        })
     }
 
     /// The line that apt in the root gets, if any.
@@ -430,6 +434,58 @@ impl<'a> Plan<'a> {
         layer.file(&format!("{}/script", script::FOLDER), 0o755, script.as_bytes())?;
         // Nothing that is installed is started (Debian's `invoke-rc.d`).
         layer.file(configure::POLICY, 0o755, b"#!/bin/sh\nexit 101\n")
+    }
+}
+
+/// The suite's signed list and what `take` takes by it: by the suite's other name where the two do not go together, as on a mirror that is being
+/// updated, or behind a cache.
+fn listed<T>(
+    request: &Request<'_>,
+    suite: &str,
+    take: impl Fn(&Release) -> Result<T, DebianError>,
+) -> Result<(Release, T), DebianError> {
+    let release = Release::fetch(request.mirror, suite, request.keyring)?;
+    match take(&release) {
+        Ok(taken) => Ok((release, taken)),
+        Err(err @ (DebianError::Size { .. } | DebianError::Digest { .. } | DebianError::Status { .. })) => {
+            let other = if release.suite == suite { &release.codename } else { &release.suite };
+            let Ok(other) = Release::fetch(request.mirror, other, request.keyring) else {
+                return Err(err);
+            };
+            // It is to be the same suite, whatever a mirror has under that name.
+            match take(&other) {
+                Ok(taken) if other.codename == release.codename => Ok((other, taken)),
+                _ => Err(err),
+            }
+        }
+        Err(err) => Err(err),
+    }
+}
+
+/// The index of the source packages of `suite`.
+pub(super) fn source_index(
+    request: &Request<'_>,
+    suite: &str,
+    progress: &dyn Progress,
+) -> Result<SourceIndex, DebianError> {
+    let folder = request.cache.join("debian/indexes");
+    listed(request, suite, |release| release.sources(request.mirror, "main", &folder, progress))
+        .map(|(_, index)| index)
+}
+
+/// A file of a source package, in `folder`; from the dated archive where the mirror has it no more.
+pub(super) fn fetch_source(
+    request: &Request<'_>,
+    file: &SourceFile,
+    folder: &Path,
+    progress: &dyn Progress,
+) -> Result<PathBuf, DebianError> {
+    match (request.mirror.fetch_source(file, folder, progress), request.snapshots) {
+        (Err(err), Some(snapshots)) if err.is_missing() => {
+            let now = snapshots.beneath(&timestamp(SystemTime::now()));
+            now.fetch_source(file, folder, progress).map_err(|_| err)
+        }
+        (result, _) => result,
     }
 }
 

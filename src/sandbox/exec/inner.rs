@@ -18,8 +18,8 @@ use super::Plan;
 pub(in super::super) fn run(handoff: &mut Handoff) -> Result<Infallible, Failure> {
     let plan: Plan = handoff.plan().map_err(Step::Handoff.io("the plan"))?;
     let way = Way::hear(&handoff.lifeline).map_err(Step::Start.io("the command"))?;
-    if way == Way::Trace {
-        trace::install().map_err(Step::Trace.on("the command"))?;
+    if let Way::Trace(means) = way {
+        trace::hand_over(means, &handoff.lifeline).map_err(Step::Trace.on("the command"))?;
     }
     if let Some((uid, gid)) = plan.keep {
         become_user(uid, gid)?;

@@ -19,8 +19,10 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use rustix::thread::UnshareFlags;
 
 use super::super::handoff::Handoff;
+use super::super::link::Link;
 use super::super::namespaces::unshare;
 use super::super::plan::{Emulator, Failure, Handler, Message, Step};
+use super::super::trace::{Means, Traced};
 use super::super::way::Way;
 use super::super::{lifeline, place, signals, trace, userns};
 use super::{INNER, Plan, Registration, orphans};
@@ -57,12 +59,13 @@ pub(in super::super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
     let (ended, teller) = UnixStream::pair().map_err(start())?;
     ended.set_nonblocking(true).map_err(start())?;
     signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, teller).map_err(start())?;
-    let (theirs, mut ours) = io::pipe().map_err(start())?;
+    let (theirs, ours) = Link::pair().map_err(start())?;
+    let means = Means::of_kernel();
     let folder = traced.as_ref().map(|(handlers, _)| place::for_command(handlers)).transpose()?;
     let pid = spawn(handoff, theirs.into()).map_err(start())?;
-    let way = if traced.is_some() { Way::Trace } else { Way::Private };
+    let way = if traced.is_some() { Way::Trace(means) } else { Way::Private };
     if let Some((_, failure)) = &traced {
-        if trace::seize(pid).is_err() {
+        if means.begin(pid).is_err() {
             // It would wait for its way, and then have its own word to say.
             let _ = rustix::process::kill_process(pid, Signal::KILL);
             return Err(failure.clone());
@@ -70,16 +73,28 @@ pub(in super::super) fn run(handoff: &mut Handoff) -> Result<u8, Failure> {
         let why = io::Error::from_raw_os_error(failure.errno);
         let text = format!("foreign programs run by tracing (trace): no private binfmt_misc ({why})");
         handoff.tell(&Message::Note { text });
-        // Its end is that of all that it traces.
-        lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the command"))?;
+        if means == Means::Following {
+            // Its end is that of all that it traces.
+            lifeline::hold(&handoff.lifeline).map_err(Step::Start.on("the command"))?;
+        }
     }
-    way.tell(&mut ours).map_err(start())?;
+    way.tell(&ours).map_err(start())?;
     handoff.tell(&Message::Started { pid: pid.as_raw_nonzero().get() });
     // From here on only the command's process speaks, and its start closes the pipe.
     handoff.messages = None;
     let status = match (&traced, folder) {
         (Some((handlers, _)), Some(folder)) => {
-            follow(pid, handlers, &folder, &handoff.lifeline).map_err(start())?
+            let place = place_of(&folder);
+            let traced = Traced {
+                means,
+                first: pid,
+                line: &ours,
+                handlers,
+                place: &place,
+                is_spared: false,
+                lifeline: handoff.lifeline.as_fd(),
+            };
+            traced.follow().map_err(start())?
         }
         _ => wait(pid, &ended, &handoff.lifeline),
     };
@@ -97,16 +112,11 @@ fn own_handlers(plan: &Plan) -> Vec<Handler> {
     own.collect()
 }
 
-/// Traces the command to its end, and gives its status as a shell would.
-fn follow(command: Pid, handlers: &[Handler], folder: &Path, lifeline: &OwnedFd) -> io::Result<u8> {
+/// Where the emulators are for those that are traced.
+fn place_of(folder: &Path) -> trace::Place {
     // There are no process ids of the command's own.
     let root = format!("/proc/{}/root", rustix::process::getpid().as_raw_nonzero());
-    let place = trace::Place { folder: folder.to_string_lossy().into_owned(), root };
-    let code = match trace::follow(command, handlers, &place, lifeline)? {
-        trace::End::Exited(code) => code,
-        trace::End::Killed(signal) => 128 + signal,
-    };
-    Ok(u8::try_from(code).unwrap_or(u8::MAX))
+    trace::Place { folder: folder.to_string_lossy().into_owned(), root }
 }
 
 fn register(registration: &Registration, handoff: &mut Handoff) -> Result<(), Failure> {

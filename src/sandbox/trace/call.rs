@@ -20,6 +20,9 @@ pub(super) struct Host {
     pub(super) calls: &'static [Call],
     /// The registers of the host's own programs, the emulators among them.
     pub(super) own: &'static Shape,
+    /// Whether a thread that stops on its way out of a call that is to be made again still shows that in the call's result. Where
+    /// not, all is as it was before the call already.
+    pub(super) shows_again: bool,
 }
 
 const X86_64: u32 = 0xc000_003e;
@@ -48,6 +51,7 @@ pub(super) const ON_AMD64: Host = Host {
         execveat(I386, 358, &AMD64_I386),
     ],
     own: &AMD64,
+    shows_again: true,
 };
 
 /// arm64, with the calls of 32-bit ARM.
@@ -59,6 +63,7 @@ pub(super) const ON_ARM64: Host = Host {
         execveat(ARM, 387, &ARM64_ARM),
     ],
     own: &ARM64,
+    shows_again: false,
 };
 
 /// This host.

@@ -3,7 +3,7 @@
 use std::ptr;
 
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::process::{Pid, WaitOptions};
 
 use super::registers::{MOST, Registers};
 
@@ -13,8 +13,34 @@ pub(super) const EVENT_SECCOMP: i32 = libc::PTRACE_EVENT_SECCOMP;
 /// A thread has just been attached, or its process was stopped or continued.
 pub(super) const EVENT_STOP: i32 = libc::PTRACE_EVENT_STOP;
 
+/// Becomes the tracer of the thread `pid` alone.
+pub(super) fn attach(pid: Pid) -> Result<(), Errno> {
+    let options = libc::PTRACE_O_TRACEEXEC | libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_EXITKILL;
+    plain(libc::PTRACE_SEIZE.into(), pid, options.into())
+}
+
+/// Stops a thread that this process is the tracer of.
+pub(super) fn interrupt(pid: Pid) -> Result<(), Errno> {
+    plain(libc::PTRACE_INTERRUPT.into(), pid, 0)
+}
+
+/// Becomes the tracer of a child, stops it and lets it go again.
+pub(super) fn try_out(pid: Pid) -> Result<(), Errno> {
+    attach(pid)?;
+    interrupt(pid)?;
+    let status = loop {
+        match rustix::process::waitpid(Some(pid), WaitOptions::UNTRACED) {
+            Err(Errno::INTR) | Ok(None) => {}
+            Err(errno) => return Err(errno),
+            Ok(Some((_, status))) => break status,
+        }
+    };
+    let signal = status.stopping_signal().ok_or(Errno::SRCH)?;
+    let_go(pid, if status.as_raw() >> 16 == 0 { signal } else { 0 })
+}
+
 /// Becomes the tracer of `pid` and of all that come of it, none of which outlives this process.
-pub(in crate::sandbox) fn seize(pid: Pid) -> Result<(), Errno> {
+pub(super) fn seize(pid: Pid) -> Result<(), Errno> {
     let options = libc::PTRACE_O_TRACESECCOMP
         | libc::PTRACE_O_TRACEFORK
         | libc::PTRACE_O_TRACEVFORK
@@ -30,9 +56,14 @@ pub(super) fn go_on(pid: Pid, signal: i32) -> Result<(), Errno> {
     plain(libc::PTRACE_CONT.into(), pid, signal.into())
 }
 
-/// Lets it go on to the end of the system call.
+/// Lets it go on to the end of the system call, or to the next one's beginning.
 pub(super) fn finish_call(pid: Pid) -> Result<(), Errno> {
     plain(libc::PTRACE_SYSCALL.into(), pid, 0)
+}
+
+/// Is its tracer no longer, and lets it go on, with `signal` if there is one to be delivered.
+pub(super) fn let_go(pid: Pid, signal: i32) -> Result<(), Errno> {
+    plain(libc::PTRACE_DETACH.into(), pid, signal.into())
 }
 
 /// Leaves it stopped as job control wants it, so that it hears of being continued.

@@ -1,106 +1,115 @@
 //! The tracer's loop.
 
-use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
-use std::fs::File;
+use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
 use super::call::{Call, HOST, Host};
+use super::children::Children;
 use super::credentials::{Own, Status};
-use super::registers::Registers;
+use super::decision::{Decision, Emulation, Judge};
+use super::listener::{Listener, Question};
+use super::memory::{Scratch, memory};
+use super::registers::{AGAIN, INTERRUPTED, Registers, SIXTH};
 use super::stack::{self, Argument};
-use super::verdict::{self, Called, Verdict};
-use super::view::{Base, PATH_MOST, View};
-use super::{Place, file_name, filter, names_folder, ptrace};
+use super::{LISTENER, Means, Place, filter, ptrace};
+use crate::sandbox::link::Link;
 use crate::sandbox::plan::Handler;
-use crate::sandbox::{debug, lifeline, procfs};
+use crate::sandbox::{lifeline, procfs};
 
-/// Children of all kinds, the threads that other processes made included (`__WALL`).
-const ALL: WaitOptions = WaitOptions::from_bits_retain(0x4000_0000);
+/// Children of all kinds, the threads that other processes made included (`__WALL`), and only those that there is news of.
+const ALL: WaitOptions = WaitOptions::from_bits_retain(0x4000_0000).union(WaitOptions::NOHANG);
 /// Below the stack pointer both hosts leave a function at most so many bytes that signals spare.
 const RED_ZONE: u64 = 128;
-/// What the kernel calls a process has at most so many bytes.
-const NAME_MOST: usize = 15;
-/// So many names are given to emulators; after these they go by their own.
-const NAMES_MOST: usize = 4096;
 /// The kernel lets arguments take 6 MiB; pointers to empty ones are most of that.
 const LIST_MOST: usize = 16 << 20;
 /// How much of a list is read at a time; most end within it.
 const LIST_STEP: usize = 4096;
-/// Flags of `execveat`.
-const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
-const AT_EMPTY_PATH: u64 = 0x1000;
+/// How often a container whose first process is emulated is looked at; see [`procfs::deadly_wait`].
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+/// So often before it counts as not emulated.
+const LOOKS: u32 = 20;
 /// Signals that stop a process.
 const STOPS: [i32; 4] = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 
-/// How a container's first process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::sandbox) enum End {
-    Exited(i32),
-    Killed(i32),
+/// Whom a tracer traces, and for whom.
+#[derive(Debug)]
+pub(in crate::sandbox) struct Traced<'a> {
+    pub(in crate::sandbox) means: Means,
+    /// The first process, which all others come of.
+    pub(in crate::sandbox) first: Pid,
+    /// The line to it, over which the listener comes.
+    pub(in crate::sandbox) line: &'a Link,
+    pub(in crate::sandbox) handlers: &'a [Handler],
+    pub(in crate::sandbox) place: &'a Place,
+    /// Whether the kernel discards signals that it does not catch, as for the first process of a container.
+    pub(in crate::sandbox) is_spared: bool,
+    /// Closed at the other end when the supervisor has died. Then the first process is ended.
+    pub(in crate::sandbox) lifeline: BorrowedFd<'a>,
 }
 
-/// Traces `first`, which is seized, and all that come of it until it has ended.
-///
-/// # Errors
-/// Those of the system, and `ESRCH` where the supervisor has died, whose end of `lifeline` is closed then.
-pub(in crate::sandbox) fn follow(
-    first: Pid,
-    handlers: &[Handler],
-    place: &Place,
-    lifeline: &OwnedFd,
-) -> io::Result<End> {
-    let host = HOST.ok_or(Errno::OPNOTSUPP)?;
-    let own = Own::read()?;
-    let tracer = Tracer {
-        host,
-        first,
-        handlers,
-        place,
-        lifeline,
-        own: &own,
-        pending: HashMap::new(),
-        root: None,
-        names: HashSet::new(),
-        is_first_emulated: false,
-        killed_by: None,
-    };
-    Ok(tracer.run()?)
+impl Traced<'_> {
+    /// Traces them until the first has ended, and gives its end as a shell would.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(in crate::sandbox) fn follow(&self) -> io::Result<u8> {
+        let host = HOST.ok_or(Errno::OPNOTSUPP)?;
+        let own = Own::read()?;
+        let children = Children::watch()?;
+        if self.means == Means::Listening {
+            // The first process may have become another user, and so be without the kernel's promise to end it with this one. Then
+            // this one ends it.
+            rustix::process::set_parent_process_death_signal(None)?;
+        }
+        let tracer = Tracer {
+            traced: self,
+            host,
+            judge: Judge::new(self.handlers, self.place, &own),
+            own: &own,
+            listener: None,
+            stages: HashMap::new(),
+            is_first_emulated: false,
+            looks: 0,
+            killed_by: None,
+        };
+        let code = tracer.run(&children)?;
+        Ok(u8::try_from(code).unwrap_or(u8::MAX))
+    }
 }
 
 #[derive(Debug)]
 struct Tracer<'a> {
+    traced: &'a Traced<'a>,
     host: Host,
-    /// The container's first process.
-    first: Pid,
-    handlers: &'a [Handler],
-    place: &'a Place,
-    lifeline: &'a OwnedFd,
+    judge: Judge<'a>,
     own: &'a Own,
-    /// The calls that were changed and are not over, by thread.
-    pending: HashMap<Pid, Pending>,
-    /// The container's root folder, once its first program is executed.
-    root: Option<Root>,
-    /// The names that links were made for.
-    names: HashSet<(usize, Vec<u8>)>,
-    /// Whether what it runs now is an emulator, which a tracer sent it to or which the image executes by itself.
+    listener: Option<Listener>,
+    /// The calls that are being changed, by thread.
+    stages: HashMap<Pid, Stage>,
+    /// Whether what the first process runs now is an emulator, which a tracer sent it to or which the image executes by itself.
     is_first_emulated: bool,
+    /// How often it is looked at whether it is, until it is known.
+    looks: u32,
     killed_by: Option<i32>,
 }
 
+/// How far a thread has come whose call is changed.
 #[derive(Debug)]
-struct Root {
-    id: (u64, u64),
-    /// The emulators' folder in it.
-    folder: OwnedFd,
+enum Stage {
+    /// It waited for an answer, and is on its way out of the call, where it stops. There is nothing to change where it was taken for
+    /// another.
+    Summoned(Option<(Question, Emulation)>),
+    /// It is about to make the call again.
+    Returning(Question, Emulation),
+    /// The call is changed, and goes on.
+    Changed(Box<Pending>),
 }
 
 /// A call that was changed.
@@ -114,78 +123,209 @@ struct Pending {
 #[derive(Debug)]
 enum Change {
     /// Its path is the emulator's, which gets these arguments.
-    Emulate {
-        arguments: Vec<Argument>,
-        /// Which come after the first of them, if it is the container's first foreign program.
-        first: Vec<Argument>,
-        scratch: Scratch,
-    },
+    Emulate { arguments: Vec<Argument>, first: Vec<Argument>, scratch: Scratch },
     /// It is to fail with this error.
     Refuse(Errno),
 }
 
-/// Memory of a process that was written to, and what it held. It is put back where the call fails. Where it succeeds the
-/// memory is gone; or it is another's too (`vfork`), who goes on before the tracer hears of it, and may have the next
-/// call's text there by then. What was beneath the stack pointer of the one that is gone is nobody's.
-#[derive(Debug)]
-struct Scratch {
-    memory: File,
-    address: u64,
-    held: Vec<u8>,
-}
-
-impl Scratch {
-    fn write(memory: File, address: u64, text: &[u8]) -> Result<Self, Errno> {
-        let mut held = vec![0; text.len()];
-        let failed = |err: io::Error| Errno::from_io_error(&err).unwrap_or(Errno::FAULT);
-        memory.read_exact_at(&mut held, address).map_err(failed)?;
-        let scratch = Self { memory, address, held };
-        scratch.memory.write_all_at(text, address).map_err(failed)?;
-        Ok(scratch)
-    }
-
-    /// Where nobody has the memory any more there is nothing to put back.
-    fn put_back(&self) {
-        let _ = self.memory.write_all_at(&self.held, self.address);
-    }
-}
-
 impl Tracer<'_> {
-    fn run(mut self) -> Result<End, Errno> {
+    fn run(mut self, children: &Children) -> Result<i32, Errno> {
+        let mut is_orphaned = false;
+        let mut awaits_listener = self.traced.means == Means::Listening;
         loop {
-            let (pid, status) = match rustix::process::wait(ALL) {
-                Ok(Some(changed)) => changed,
-                Ok(None) | Err(Errno::INTR) => continue,
-                Err(errno) => return Err(errno),
-            };
-            let raw = status.as_raw();
-            if let Some(signal) = status.stopping_signal() {
-                // What is stopped can be killed at any moment; then the next status says so.
-                let _ = self.stopped(pid, signal, raw >> 16);
-                if self.own.was_another() {
-                    lifeline::hold(self.lifeline)?;
+            while let Some((pid, status)) = changed()? {
+                if let Some(code) = self.changed(pid, status)? {
+                    return Ok(code);
                 }
+            }
+            let mut fds = vec![PollFd::new(children, PollFlags::IN)];
+            if !is_orphaned {
+                fds.push(PollFd::from_borrowed_fd(self.traced.lifeline, PollFlags::empty()));
+            }
+            match &self.listener {
+                Some(listener) => fds.push(PollFd::new(listener, PollFlags::IN)),
+                None if awaits_listener => fds.push(PollFd::new(self.traced.line, PollFlags::IN)),
+                None => {}
+            }
+            let watches = self.traced.means == Means::Listening
+                && self.traced.is_spared
+                && (self.is_first_emulated || self.looks > 0)
+                && self.killed_by.is_none();
+            let polled = rustix::event::poll(&mut fds, watches.then_some(&LOOK));
+            let [child, supervisor, asked] = revents(&fds, is_orphaned);
+            match polled {
+                Err(Errno::INTR) => continue,
+                Err(errno) => return Err(errno),
+                Ok(0) => self.look()?,
+                Ok(_) => {}
+            }
+            if !child.is_empty() {
+                children.heard();
+            }
+            if supervisor.intersects(PollFlags::HUP) {
+                is_orphaned = true;
+                self.end_first()?;
+            }
+            if asked.is_empty() {
                 continue;
             }
-            self.pending.remove(&pid);
-            if pid != self.first {
-                continue;
-            }
-            if let Some(signal) = self.killed_by.or(status.terminating_signal()) {
-                return Ok(End::Killed(signal));
-            }
-            if let Some(code) = status.exit_status() {
-                return Ok(End::Exited(code));
+            match &self.listener {
+                Some(listener) if asked.intersects(PollFlags::IN) => {
+                    let question = listener.question(&self.host)?;
+                    if let Some(question) = question {
+                        self.asked(question);
+                    }
+                }
+                // Nobody is left that could ask.
+                Some(_) => self.listener = None,
+                None => {
+                    awaits_listener = false;
+                    let fds = self.traced.line.hear(LISTENER).unwrap_or_default();
+                    self.listener = fds.into_iter().next().map(Listener::new);
+                }
             }
         }
     }
 
+    /// Ends the first process where that has tried to end by a signal in vain.
+    fn look(&mut self) -> Result<(), Errno> {
+        let first = self.traced.first;
+        if !self.is_first_emulated {
+            self.looks = self.looks.saturating_sub(1);
+            self.is_first_emulated = self.judge.is_emulator(first);
+        }
+        if self.is_first_emulated {
+            self.killed_by = procfs::deadly_wait(first);
+        }
+        if self.killed_by.is_some() { self.end_first() } else { Ok(()) }
+    }
+
+    /// Ends the first process, which may have ended by itself.
+    fn end_first(&self) -> Result<(), Errno> {
+        match rustix::process::kill_process(self.traced.first, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// What has become of a child or a traced thread; the code that all of it ends with, if it was the first.
+    fn changed(&mut self, pid: Pid, status: WaitStatus) -> Result<Option<i32>, Errno> {
+        let raw = status.as_raw();
+        if let Some(signal) = status.stopping_signal() {
+            // What is stopped can be killed at any moment; then the next status says so.
+            let _ = match self.traced.means {
+                Means::Following => self.stopped(pid, signal, raw >> 16),
+                Means::Listening => self.came(pid, signal, raw >> 16),
+            };
+            if self.traced.means == Means::Following && self.own.was_another() {
+                lifeline::hold(self.traced.lifeline)?;
+            }
+            return Ok(None);
+        }
+        self.stages.remove(&pid);
+        if pid != self.traced.first {
+            return Ok(None);
+        }
+        if let Some(signal) = self.killed_by.or(status.terminating_signal()) {
+            return Ok(Some(128 + signal));
+        }
+        Ok(status.exit_status())
+    }
+
+    /// A program is about to be executed, by a thread that waits for an answer.
+    fn asked(&mut self, question: Question) {
+        let decision = self.judge.decide(question.pid, question.call, &question.arguments);
+        let Some(listener) = &self.listener else { return };
+        match decision {
+            Decision::Leave => {
+                if question.pid == self.traced.first {
+                    // It may be an emulator, which begins before long.
+                    (self.is_first_emulated, self.looks) = (false, LOOKS);
+                }
+                listener.leave(&question);
+            }
+            Decision::Refuse(errno) => listener.settle(&question, -errno.raw_os_error()),
+            Decision::Emulate(emulation) => {
+                if let Err(errno) = ptrace::attach(question.pid) {
+                    // A debugger in the container may have come first.
+                    listener.settle(&question, -errno.raw_os_error());
+                    return;
+                }
+                // Until here another could have got its number.
+                let summoned = listener.is_open(&question).then_some((question, emulation));
+                if ptrace::interrupt(question.pid).is_ok() {
+                    self.stages.insert(question.pid, Stage::Summoned(summoned));
+                }
+                // Where the thread is on its way already this comes too late, and is not needed.
+                listener.settle(&question, AGAIN);
+            }
+        }
+    }
+
+    /// A thread has stopped whose call is to be changed, or was.
+    fn came(&mut self, pid: Pid, signal: i32, event: i32) -> Result<(), Errno> {
+        let is_call = event == 0 && signal == libc::SIGTRAP | 0x80;
+        if event == ptrace::EVENT_EXEC {
+            self.executed(pid)?;
+            return ptrace::let_go(pid, 0);
+        }
+        match (self.stages.remove(&pid), event) {
+            (Some(Stage::Summoned(Some((question, emulation)))), ptrace::EVENT_STOP)
+                if !STOPS.contains(&signal) =>
+            {
+                self.keep_from_signals(&question)?;
+                self.stages.insert(pid, Stage::Returning(question, emulation));
+                ptrace::finish_call(pid)
+            }
+            (Some(Stage::Returning(question, emulation)), _) if is_call => {
+                let before = ptrace::registers(pid)?;
+                let Question { call, arguments, .. } = question;
+                if before.number(call.shape) != call.number || before.arguments(call.shape) != arguments {
+                    // The handler of a signal came first. When the call is made again all begins anew.
+                    return ptrace::let_go(pid, 0);
+                }
+                let changed = emulate(pid, call, &before, emulation);
+                let Ok(pending) = changed else { return ptrace::let_go(pid, 0) };
+                self.stages.insert(pid, Stage::Changed(pending));
+                ptrace::finish_call(pid)
+            }
+            (Some(Stage::Changed(pending)), _) if is_call => {
+                restore(pid, &pending)?;
+                ptrace::let_go(pid, 0)
+            }
+            // A signal, or job control: all begins anew afterwards.
+            _ => ptrace::let_go(pid, if event == 0 && !is_call { signal } else { 0 }),
+        }
+    }
+
+    /// Sees to it that a call is made again also where a signal has come that would have it fail (`EINTR`).
+    fn keep_from_signals(&self, question: &Question) -> Result<(), Errno> {
+        let shape = question.call.shape;
+        if self.host.shows_again {
+            let mut registers = ptrace::registers(question.pid)?;
+            if registers.result(shape) == INTERRUPTED {
+                registers.set_result(shape, AGAIN);
+                ptrace::set_registers(question.pid, &registers)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A thread has stopped, of those that are all followed.
     fn stopped(&mut self, pid: Pid, signal: i32, event: i32) -> Result<(), Errno> {
         match event {
             ptrace::EVENT_SECCOMP => self.call(pid),
-            ptrace::EVENT_EXEC => self.executed(pid),
+            ptrace::EVENT_EXEC => {
+                self.executed(pid)?;
+                ptrace::go_on(pid, 0)
+            }
             ptrace::EVENT_STOP if STOPS.contains(&signal) => ptrace::stay_stopped(pid),
-            0 if signal == libc::SIGTRAP | 0x80 => self.failed(pid),
+            0 if signal == libc::SIGTRAP | 0x80 => {
+                if let Some(Stage::Changed(pending)) = self.stages.remove(&pid) {
+                    restore(pid, &pending)?;
+                }
+                ptrace::go_on(pid, 0)
+            }
             0 => self.signalled(pid, signal),
             _ => ptrace::go_on(pid, 0),
         }
@@ -198,136 +338,60 @@ impl Tracer<'_> {
         let is_firsts = |pid: Pid| {
             let thread = format!("/proc/{}", pid.as_raw_nonzero());
             Status::of(Path::new(&thread))
-                .is_ok_and(|status| status.process == self.first.as_raw_nonzero().get())
+                .is_ok_and(|status| status.process == self.traced.first.as_raw_nonzero().get())
         };
         if self.is_first_emulated
+            && self.traced.is_spared
             && ptrace::sender(pid) == Ok(1)
             && is_firsts(pid)
             && procfs::takes_default(pid, signal)
         {
             self.killed_by = Some(signal);
-            return rustix::process::kill_process(self.first, Signal::KILL);
+            return self.end_first();
         }
         ptrace::go_on(pid, signal)
     }
 
-    /// A program is about to be executed.
+    /// A program is about to be executed, by a thread that has stopped.
     fn call(&mut self, pid: Pid) -> Result<(), Errno> {
         if let Ok(Some(pending)) = self.change(pid) {
-            self.pending.insert(pid, pending);
+            self.stages.insert(pid, Stage::Changed(pending));
             return ptrace::finish_call(pid);
         }
         // Whatever kept it from being looked at, the kernel has the word for it.
-        self.pending.remove(&pid);
+        self.stages.remove(&pid);
         ptrace::go_on(pid, 0)
     }
 
-    fn change(&mut self, pid: Pid) -> Result<Option<Pending>, Errno> {
+    fn change(&mut self, pid: Pid) -> Result<Option<Box<Pending>>, Errno> {
         let Some(call) = filter::told(self.host.calls, ptrace::message(pid)?) else { return Ok(None) };
         let before = ptrace::registers(pid)?;
-        let memory = memory(pid)?;
-        let argument = |number| before.argument(call.shape, number);
-        let path = text_at(&memory, argument(usize::from(call.at)))?;
-        let view = View::of(pid, self.own)?;
-        let called =
-            if call.at { at(&view, &path, argument(0), argument(4))? } else { plain(&view, path.clone())? };
-
-        let mut after = before;
-        let look =
-            |path: &[u8]| view.executable(path, Base::WorkingDirectory, true).ok().map(|sight| sight.head);
-        let change = match verdict::judge(self.handlers, called, look) {
-            Verdict::Leave => return Ok(None),
-            Verdict::Refuse(errno) => {
+        match self.judge.decide(pid, call, &before.arguments(call.shape)) {
+            Decision::Leave => Ok(None),
+            Decision::Emulate(emulation) => emulate(pid, call, &before, emulation).map(Some),
+            Decision::Refuse(errno) => {
                 // No path at all makes it fail; with what, is changed when it has.
+                let mut after = before;
                 after.set_argument(call.shape, usize::from(call.at), 0);
-                Change::Refuse(errno)
+                ptrace::set_registers(pid, &after)?;
+                Ok(Some(Box::new(Pending { call, before, change: Change::Refuse(errno) })))
             }
-            Verdict::Emulate { handler, mut arguments } => {
-                let Some(mut path) = self.emulator(pid, &view, handler, &path)? else { return Ok(None) };
-                let first = self.handlers.get(handler).map_or(&[][..], |handler| &handler.first_flags);
-                let mut first: Vec<Argument> =
-                    first.iter().map(|flag| Argument::Text(flag.clone().into_bytes())).collect();
-                if path.starts_with(self.place.root.as_bytes()) {
-                    arguments
-                        .iter_mut()
-                        .chain(&mut first)
-                        .for_each(|argument| lead_through(argument, self.place));
-                }
-                path.push(0);
-                let address =
-                    before.stack(call.shape).checked_sub(RED_ZONE + path.len() as u64).ok_or(Errno::FAULT)?;
-                let scratch = Scratch::write(memory, address & !15, &path)?;
-                after.set_argument(call.shape, usize::from(call.at), address & !15);
-                if call.at {
-                    after.set_argument(call.shape, 4, 0);
-                }
-                Change::Emulate { arguments, first, scratch }
-            }
-        };
-        let pending = Pending { call, before, change };
-        if let Err(errno) = ptrace::set_registers(pid, &after) {
-            if let Change::Emulate { scratch, .. } = &pending.change {
-                scratch.put_back();
-            }
-            return Err(errno);
         }
-        Ok(Some(pending))
-    }
-
-    /// The path by which a thread can execute a handler's emulator, so that the kernel calls the process as it would
-    /// with the program at `path`.
-    fn emulator(
-        &mut self,
-        pid: Pid,
-        view: &View<'_>,
-        handler: usize,
-        path: &[u8],
-    ) -> Result<Option<Vec<u8>>, Errno> {
-        let Some(chosen) = self.handlers.get(handler) else { return Ok(None) };
-        if self.root.is_none() {
-            // The first to execute anything is the container's first process.
-            let folder = format!("/proc/{}/root{}", pid.as_raw_nonzero(), self.place.folder);
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let folder = rustix::fs::open(folder, flags, Mode::empty())?;
-            self.root = Some(Root { id: view.root_id()?, folder });
-        }
-        let Some(root) = &self.root else { return Ok(None) };
-        let base = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        let name = base.get(..NAME_MOST).unwrap_or(base).to_vec();
-        let key = (handler, name);
-        let has_link = self.names.contains(&key) || {
-            let link = Path::new(&names_folder(chosen)).join(OsStr::from_bytes(&key.1));
-            let target = format!("../{}", file_name(chosen));
-            let made = !key.1.is_empty()
-                && self.names.len() < NAMES_MOST
-                && matches!(rustix::fs::symlinkat(target, &root.folder, link), Ok(()) | Err(Errno::EXIST));
-            if made {
-                self.names.insert(key.clone());
-            }
-            made
-        };
-        let folder = &self.place.folder;
-        let mut own = format!("{folder}/{}", file_name(chosen)).into_bytes();
-        if has_link {
-            own = [format!("{folder}/{}/", names_folder(chosen)).as_bytes(), &key.1].concat();
-        }
-        if view.root_id()? == root.id {
-            return Ok(Some(own));
-        }
-        // After a `chroot` the way to it goes through the first process's root, where there is a `/proc`.
-        let file = rustix::fs::statat(&root.folder, file_name(chosen), rustix::fs::AtFlags::empty())?;
-        let through = [self.place.root.as_bytes(), own.as_slice()].concat();
-        Ok((view.id(&through)? == (file.st_dev, file.st_ino)).then_some(through))
     }
 
     /// A program has been executed.
     fn executed(&mut self, pid: Pid) -> Result<(), Errno> {
         // Where a thread did it that is not its process's first, it now has that one's number.
         let former = i32::try_from(ptrace::message(pid)?).ok().and_then(Pid::from_raw);
-        let pending = former.and_then(|former| self.pending.remove(&former));
-        let emulated = match pending.map(|pending| pending.change) {
+        let stage = former.and_then(|former| self.stages.remove(&former));
+        self.stages.remove(&pid);
+        let change = match stage {
+            Some(Stage::Changed(pending)) => Some(pending.change),
+            _ => None,
+        };
+        let emulated = match change {
             Some(Change::Emulate { mut arguments, first, .. }) => {
-                if !first.is_empty() && self.is_first_of_all() {
+                if !first.is_empty() && self.judge.is_first_of_all() {
                     arguments.splice(1..1, first);
                 }
                 if let Err(errno) = self.introduce(pid, &arguments) {
@@ -339,26 +403,10 @@ impl Tracer<'_> {
             }
             _ => false,
         };
-        if pid == self.first {
-            self.is_first_emulated = emulated || self.is_emulator(pid);
+        if pid == self.traced.first {
+            self.is_first_emulated = emulated || self.judge.is_emulator(pid);
         }
-        ptrace::go_on(pid, 0)
-    }
-
-    /// Whether no foreign program has begun before. The programs that `place` writes ask the same file.
-    fn is_first_of_all(&self) -> bool {
-        let Some(root) = &self.root else { return false };
-        let token = Path::new(debug::FOLDER).join(debug::TOKEN);
-        rustix::fs::unlinkat(&root.folder, token, rustix::fs::AtFlags::empty()).is_ok()
-    }
-
-    /// Whether the process runs one of the container's emulators.
-    fn is_emulator(&self, pid: Pid) -> bool {
-        let own = format!("/proc/{}", pid.as_raw_nonzero());
-        let id = |path: String| rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino));
-        let Ok(exe) = id(format!("{own}/exe")) else { return false };
-        let file = |handler| format!("{own}/root{}/{}", self.place.folder, file_name(handler));
-        self.handlers.iter().any(|handler| id(file(handler)) == Ok(exe))
+        Ok(())
     }
 
     /// Puts the words of the emulation on the stack of an emulator that has not yet begun.
@@ -387,92 +435,62 @@ impl Tracer<'_> {
         registers.set_stack(self.host.own, begin);
         ptrace::set_registers(pid, &registers)
     }
+}
 
-    /// A call that was changed has failed: all is as the caller left it, but for the result.
-    fn failed(&mut self, pid: Pid) -> Result<(), Errno> {
-        let Some(Pending { call, before, change }) = self.pending.remove(&pid) else {
-            return ptrace::go_on(pid, 0);
-        };
-        let mut registers = ptrace::registers(pid)?;
-        registers.restore_arguments(call.shape, &before);
-        match change {
-            Change::Emulate { scratch, .. } => scratch.put_back(),
-            Change::Refuse(errno) => {
-                // Anything else is a call that is to be made again.
-                if registers.result(call.shape) == -Errno::FAULT.raw_os_error() {
-                    registers.set_result(call.shape, -errno.raw_os_error());
-                }
+/// The next of those that there is news of.
+fn changed() -> Result<Option<(Pid, WaitStatus)>, Errno> {
+    loop {
+        match rustix::process::wait(ALL) {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}
+
+/// What there is to hear of children, of the supervisor and of what is asked.
+fn revents(fds: &[PollFd<'_>], is_orphaned: bool) -> [PollFlags; 3] {
+    let at = |index: usize| fds.get(index).map_or(PollFlags::empty(), PollFd::revents);
+    if is_orphaned { [at(0), PollFlags::empty(), at(1)] } else { [at(0), at(1), at(2)] }
+}
+
+/// Points a call at an emulator.
+fn emulate(
+    pid: Pid,
+    call: &'static Call,
+    before: &Registers,
+    emulation: Emulation,
+) -> Result<Box<Pending>, Errno> {
+    let Emulation { mut path, arguments, first } = emulation;
+    path.push(0);
+    let address =
+        before.stack(call.shape).checked_sub(RED_ZONE + path.len() as u64).ok_or(Errno::FAULT)? & !15;
+    let scratch = Scratch::write(memory(pid)?, address, &path)?;
+    let mut after = *before;
+    after.set_argument(call.shape, usize::from(call.at), address);
+    if call.at {
+        after.set_argument(call.shape, 4, 0);
+    }
+    after.set_argument(call.shape, SIXTH, call.shape.ticket());
+    if let Err(errno) = ptrace::set_registers(pid, &after) {
+        scratch.put_back();
+        return Err(errno);
+    }
+    Ok(Box::new(Pending { call, before: *before, change: Change::Emulate { arguments, first, scratch } }))
+}
+
+/// A call that was changed has failed: all is as the caller left it, but for the result.
+fn restore(pid: Pid, pending: &Pending) -> Result<(), Errno> {
+    let Pending { call, before, change } = pending;
+    let mut registers = ptrace::registers(pid)?;
+    registers.restore_arguments(call.shape, before);
+    match change {
+        Change::Emulate { scratch, .. } => scratch.put_back(),
+        Change::Refuse(errno) => {
+            // Anything else is a call that is to be made again.
+            if registers.result(call.shape) == -Errno::FAULT.raw_os_error() {
+                registers.set_result(call.shape, -errno.raw_os_error());
             }
         }
-        ptrace::set_registers(pid, &registers)?;
-        ptrace::go_on(pid, 0)
     }
-}
-
-/// Makes a path of an emulator's own one that leads there after a `chroot`, too.
-fn lead_through(argument: &mut Argument, place: &Place) {
-    if let Argument::Text(text) = argument
-        && text.starts_with(place.folder.as_bytes())
-    {
-        text.splice(0..0, place.root.bytes());
-    }
-}
-
-/// What `execve` is called with.
-fn plain(view: &View<'_>, path: Vec<u8>) -> Result<Called, Errno> {
-    let sight = view.executable(&path, Base::WorkingDirectory, true)?;
-    Ok(Called { name: path, vanishes: false, head: sight.head })
-}
-
-/// What `execveat` is called with. Interpreters get such a file by a name in `/dev/fd`.
-fn at(view: &View<'_>, path: &[u8], folder: u64, flags: u64) -> Result<Called, Errno> {
-    let number = (folder as u32).cast_signed();
-    if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
-        // Unknown, or one that asks about the file itself (`AT_EXECVE_CHECK`).
-        return Err(Errno::INVAL);
-    }
-    let follow = flags & AT_SYMLINK_NOFOLLOW == 0;
-    if path.starts_with(b"/") || (number == libc::AT_FDCWD && !path.is_empty()) {
-        let sight = view.executable(path, Base::WorkingDirectory, follow)?;
-        return Ok(Called { name: path.to_vec(), vanishes: false, head: sight.head });
-    }
-    let (sight, name) = if path.is_empty() {
-        if flags & AT_EMPTY_PATH == 0 || number < 0 {
-            return Err(Errno::NOENT);
-        }
-        (view.executable_descriptor(number)?, format!("/dev/fd/{number}").into_bytes())
-    } else {
-        let sight = view.executable(path, Base::Descriptor(number), follow)?;
-        (sight, [format!("/dev/fd/{number}/").as_bytes(), path].concat())
-    };
-    Ok(Called { name, vanishes: view.closes(number), head: sight.head })
-}
-
-/// The memory of a thread's process, which stays that one whatever the process executes.
-fn memory(pid: Pid) -> Result<File, Errno> {
-    let path = format!("/proc/{}/mem", pid.as_raw_nonzero());
-    let file = File::options().read(true).write(true).open(path);
-    file.map_err(|err| Errno::from_io_error(&err).unwrap_or(Errno::SRCH))
-}
-
-/// The text at `address`, which must be as long as a path can be.
-fn text_at(memory: &File, address: u64) -> Result<Vec<u8>, Errno> {
-    let mut text = Vec::new();
-    while text.len() < PATH_MOST {
-        let at = address.checked_add(text.len() as u64).ok_or(Errno::FAULT)?;
-        // No further than the page, since the next one may be missing. Pages are larger on some kernels, never smaller.
-        let mut part = [0; 4096];
-        let len = (4096 - at as usize % 4096).min(PATH_MOST - text.len());
-        let read = memory.read_at(&mut part[..len], at).map_err(|_| Errno::FAULT)?;
-        let part = &part[..read];
-        if let Some(end) = part.iter().position(|byte| *byte == 0) {
-            text.extend(&part[..end]);
-            return Ok(text);
-        }
-        if read == 0 {
-            return Err(Errno::FAULT);
-        }
-        text.extend(part);
-    }
-    Err(Errno::NAMETOOLONG)
+    ptrace::set_registers(pid, &registers)
 }

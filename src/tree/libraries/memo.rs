@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::cache;
 use super::loader::{Loader, LoaderKind, split};
 use super::search::MOST_PATHS;
+use super::settled::Known;
 use crate::elf::Identity;
 use crate::target::Endianness;
 use crate::tree::root::{Found, Root, resolve};
@@ -18,6 +19,9 @@ type Names = HashMap<String, Vec<PathBuf>>;
 
 /// Loaders by the name that programs have for them and where they really are; `None` where it is of no known kind.
 type Loaders = HashMap<(String, PathBuf), Option<Rc<Loader>>>;
+
+/// What is known of the libraries of programs, by loader, machine, word size, byte order and `LD_LIBRARY_PATH`.
+type Kinds = HashMap<(String, (u16, u8, Endianness), Option<String>), Rc<RefCell<Known>>>;
 
 /// What is at a path, for a loader.
 #[derive(Debug, Clone)]
@@ -42,6 +46,7 @@ pub struct Memo<'a> {
     /// Which records of needed versions libraries satisfy: by who needs them, the record's number, and who has them. What is at a
     /// path stays in memory (`candidates`), so that its address stands for it.
     satisfied: RefCell<HashSet<(usize, usize, usize)>>,
+    kinds: RefCell<Kinds>,
 }
 
 impl<'a> Memo<'a> {
@@ -56,6 +61,7 @@ impl<'a> Memo<'a> {
             candidates: RefCell::default(),
             interpreters: RefCell::default(),
             satisfied: RefCell::default(),
+            kinds: RefCell::default(),
         }
     }
 
@@ -74,6 +80,19 @@ impl<'a> Memo<'a> {
         let found = resolve(self.root, cwd, Path::new(interpreter)).ok();
         self.interpreters.borrow_mut().insert(absolute, found.clone());
         found
+    }
+
+    /// What is known of the libraries of programs like `program`; `new` begins it.
+    pub(super) fn known(
+        &self,
+        interpreter: &str,
+        program: &Identity,
+        library_path: Option<&str>,
+        new: impl FnOnce() -> Known,
+    ) -> Rc<RefCell<Known>> {
+        let kin = (program.machine_id, program.class, program.endianness);
+        let key = (interpreter.to_owned(), kin, library_path.map(str::to_owned));
+        Rc::clone(self.kinds.borrow_mut().entry(key).or_insert_with(|| Rc::new(RefCell::new(new()))))
     }
 
     /// Whether `library` is known to have all versions that record number `record` of the library `by` needs.

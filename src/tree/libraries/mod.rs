@@ -9,6 +9,7 @@ mod cache;
 mod loader;
 mod memo;
 mod search;
+mod settled;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 pub use loader::Loader;
 pub use memo::Memo;
+pub use settled::{Loaded, Settled, settle};
 
 use super::root::Root;
 use crate::elf::Identity;

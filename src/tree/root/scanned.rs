@@ -1,20 +1,19 @@
 //! A directory of this machine as a root file system, all of which was looked at beforehand.
 
-use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Executable, Folder, Listed, Listing, Node, NodeKind, Root};
-use crate::tree::{Record, TreeError, directory};
+use crate::tree::{Record, TreeError, by_name, directory};
 
 /// A directory as a root file system, whose files are known.
 #[derive(Debug)]
 pub struct Scanned {
     folder: Folder,
-    /// By path, without the slash before it.
-    nodes: HashMap<Box<[u8]>, (Node, Option<Executable>)>,
+    /// In the order of their paths.
+    listed: Vec<directory::Listed>,
     unread: Vec<Record>,
 }
 
@@ -26,9 +25,7 @@ impl Scanned {
     pub fn read(path: &Path, threads: usize) -> Result<Self, TreeError> {
         let found = directory::list(path, threads)?;
         let folder = Folder::open(path).map_err(|source| TreeError::Open { path: path.into(), source })?;
-        let nodes = found.listed.into_iter();
-        let nodes = nodes.map(|listed| (listed.path.into(), (listed.node, listed.executable))).collect();
-        Ok(Self { folder, nodes, unread: found.records })
+        Ok(Self { folder, listed: found.listed, unread: found.records })
     }
 
     /// What could not be read, by the path on this machine.
@@ -37,21 +34,22 @@ impl Scanned {
         &self.unread
     }
 
-    fn at(&self, path: &Path) -> Option<&(Node, Option<Executable>)> {
+    fn at(&self, path: &Path) -> Option<&directory::Listed> {
         let path = path.as_os_str().as_bytes();
-        self.nodes.get(path.strip_prefix(b"/").unwrap_or(path))
+        let path = path.strip_prefix(b"/").unwrap_or(path);
+        self.listed.get(self.listed.binary_search_by(|listed| by_name(&listed.path, path)).ok()?)
     }
 }
 
 impl Root for Scanned {
     fn node(&self, path: &Path) -> io::Result<Option<Node>> {
-        Ok(self.at(path).map(|(node, _)| node.clone()))
+        Ok(self.at(path).map(|listed| listed.node.clone()))
     }
 
     fn executable(&self, path: &Path) -> io::Result<Executable> {
-        match self.at(path) {
-            Some((_, Some(executable))) => Ok(executable.clone()),
-            _ => self.folder.executable(path),
+        match self.at(path).and_then(|listed| listed.executable.as_ref()) {
+            Some(executable) => Ok(executable.clone()),
+            None => self.folder.executable(path),
         }
     }
 
@@ -70,7 +68,7 @@ impl Root for Scanned {
 
 impl Listed for Scanned {
     fn files(&self, each: &mut dyn FnMut(Listing<'_>)) {
-        for (path, (node, executable)) in &self.nodes {
+        for directory::Listed { path, node, executable } in &self.listed {
             if node.kind != NodeKind::File {
                 continue;
             }

@@ -15,6 +15,7 @@ pub(crate) struct Archive<'a> {
     /// A mirror's key is one of a run of `gpg`, whose agent ends with it.
     home: PathBuf,
     packages: String,
+    sources: String,
     /// Further lines of the `Release`.
     pub(crate) fields: String,
 }
@@ -39,7 +40,8 @@ impl<'a> Archive<'a> {
         fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
         let folder = cx.path(name);
         fs::create_dir_all(&folder).unwrap();
-        let archive = Self { cx, folder, home, packages: String::new(), fields: String::new() };
+        let archive =
+            Self { cx, folder, home, packages: String::new(), sources: String::new(), fields: String::new() };
         archive.gpg([
             "--quick-gen-key",
             &format!("{name} <{name}@packages.example>"),
@@ -123,6 +125,26 @@ impl<'a> Archive<'a> {
         file
     }
 
+    /// Adds a source package of one file, which holds `content`, besides its description. Gives the file's path in the archive.
+    pub(crate) fn source(&mut self, name: &str, version: &str, content: &[u8]) -> String {
+        let folder = format!("pool/main/{name}");
+        fs::create_dir_all(self.path(&folder)).unwrap();
+        let mut list = String::new();
+        let files = [("dsc", format!("Source: {name}\n").into_bytes()), ("tar", content.to_vec())];
+        for (ending, content) in files {
+            let file = format!("{name}_{version}.{ending}");
+            fs::write(self.path(&format!("{folder}/{file}")), content).unwrap();
+            let (size, sha256) = self.measure(&self.path(&format!("{folder}/{file}")));
+            writeln!(list, " {sha256} {size} {file}").unwrap();
+        }
+        write!(
+            self.sources,
+            "Package: {name}\nVersion: {version}\nDirectory: {folder}\nChecksums-Sha256:\n{list}\n"
+        )
+        .unwrap();
+        format!("{folder}/{name}_{version}.tar")
+    }
+
     /// The index's text, to be falsified.
     pub(crate) fn index(&mut self) -> &mut String {
         &mut self.packages
@@ -152,6 +174,13 @@ impl<'a> Archive<'a> {
         }
         // As many mirrors do not keep the plain one.
         fs::remove_file(&index).unwrap();
+        if !self.sources.is_empty() {
+            let name = "main/source/Sources";
+            fs::create_dir_all(dists.join("main/source")).unwrap();
+            fs::write(dists.join(name), &self.sources).unwrap();
+            let (size, sha256) = self.measure(&dists.join(name));
+            writeln!(release, " {sha256} {size} {name}").unwrap();
+        }
         fs::write(dists.join("Release"), release).unwrap();
         self.sign(suite);
     }
