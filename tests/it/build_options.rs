@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::build::{assert_clean, build, config, context, listed};
 use crate::support::cc::{Cc, compile};
-use crate::support::container::{NATIVE, granted, unprivileged};
+use crate::support::container::{NATIVE, granted, unprivileged, without_emulator};
 use crate::support::image::facts;
 use crate::support::{Cx, ran};
 
@@ -232,24 +232,12 @@ fn a_missing_emulator_is_fetched_unless_nothing_may_be() {
     fs::create_dir(cx.path("ctx")).unwrap();
     fs::copy(program, cx.path("ctx/prog")).unwrap();
     cx.file("ctx/Containerfile", "FROM scratch\nCOPY prog /\nRUN [\"/prog\"]\n");
-    // A machine without the emulator: what is there is no file.
-    let script = r#"
-        for name in qemu-mips-static qemu-mips; do
-            if [ -e /usr/bin/$name ]; then mount --bind /dev/null "$(realpath /usr/bin/$name)" || exit 99; fi
-        done
-        exec "$@"
-    "#;
     let cache = cx.path("cache");
     fs::create_dir(&cache).unwrap();
     let run = |options: &[&str]| {
-        let mut command = cx.command("unshare");
-        command
-            .args(["-rm", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_polyarch"), "build"])
-            .args(options);
-        for name in ["http_proxy", "https_proxy", "no_proxy"] {
-            command.envs(std::env::var_os(name).map(|value| (name, value)));
-        }
-        ran(command.args(["--platform", "linux/mips", "--no-cache", "ctx"]).env("POLYARCH_CACHE_DIR", &cache))
+        let mut command = without_emulator(&cx);
+        command.arg("build").args(options).args(["--platform", "linux/mips", "--no-cache", "ctx"]);
+        ran(command.env("POLYARCH_CACHE_DIR", &cache))
     };
     let err = run(&["--pull=never"]).failure(2);
     assert!(err.contains("emulator") && err.contains("mips") && err.contains("Containerfile:3:1"), "{err}");
