@@ -207,7 +207,8 @@ pub(super) fn explanation(rule: Rule) -> Explanation {
         },
         Rule::Emulator => Explanation {
             holds: "Where an image has programs of another architecture than its own, and an emulator for them, the emulator is a \
-                    program for the target, may be executed, and can run what those programs start in turn.",
+                    program for the target, may be executed, and can run what those programs start in turn. In a bundle, a stub stands \
+                    for each foreign program, and none goes past it by `/proc/self/exe`.",
             why: "`exec format error` from within the container. A stock qemu-user hands `execve` to the kernel: a foreign \
                   program that starts another fails where no handler is registered.",
             mend: "Make the image by `polyarch bundle`, which puts stubs or a direct-exec emulator in, or take the emulator for \

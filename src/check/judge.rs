@@ -51,6 +51,7 @@ pub fn judge(subject: &Subject<'_>, target: Option<&Target>, options: &Options) 
     judge.sort_files();
     judge.platform();
     judge.emulators();
+    judge.stubs();
     judge.closures();
     judge.files();
     judge.mixed();

@@ -1,5 +1,7 @@
 //! Foreign programs: the emulators that serve them, and what they cannot do under emulation.
 
+use std::path::Path;
+
 use super::{Arch, Judge, Verdict, described, guest_of, is_other};
 use crate::check::subject::{File, What};
 use crate::check::{Rule, Severity};
@@ -27,6 +29,10 @@ const UNSUPPORTED: &[(&[&str], &[&str], &str, &str)] = &[
     (&[], &["liburing.so"], "io_uring", "Function not implemented"),
     (&["bwrap"], &["libseccomp.so"], "seccomp filters", "Invalid argument"),
 ];
+
+/// Programs that execute themselves as `/proc/self/exe`.
+const RE_EXECUTING: &[&str] =
+    &["buildah", "chrome", "chromium", "containerd-shim-runc-v2", "crun", "dockerd", "podman", "runc"];
 
 impl Judge<'_> {
     /// Whether an emulator in the image serves a program.
@@ -104,6 +110,52 @@ impl Judge<'_> {
         })
     }
 
+    /// Foreign programs of a bundle that no stub stands for, and those that go past their own.
+    pub(super) fn stubs(&mut self) {
+        let has_label =
+            self.subject.image.as_ref().is_some_and(|image| image.label(labels::MANIFEST).is_some());
+        let has_manifest = || {
+            let manifest = Path::new("/.polyarch/manifest.json");
+            self.subject.root.is_some_and(|root| root.node(manifest).is_ok_and(|node| node.is_some()))
+        };
+        if !has_label && !has_manifest() {
+            return;
+        }
+        for (number, file) in self.subject.files.iter().enumerate() {
+            let is_foreign = self.arch.get(&number) == Some(&Arch::Other) && file.is_executable();
+            let Some(identity) = file.elf().filter(|_| is_foreign) else { continue };
+            // Loaders are opened by the emulator, and libraries by them.
+            let is_program = identity.soname.is_none()
+                && identity.linkage.is_some()
+                && (identity.interpreter.is_some() || identity.linkage != Some("dynamic"));
+            if !is_program || !self.is_served(identity) {
+                continue;
+            }
+            let path = file.path.display();
+            let verdict = match stubbed(file.name()) {
+                None => Verdict::new(
+                    Rule::Emulator,
+                    format!(
+                        "no stub stands for `{path}`, a program for {}: who executes it gets `Exec format error` where no handler \
+                         is registered",
+                        described(identity)
+                    ),
+                    "install it into the image before that is bundled: a bundle has stubs for what was there",
+                ),
+                Some(name) if RE_EXECUTING.contains(&name) => Verdict::new(
+                    Rule::Emulator,
+                    format!(
+                        "`{path}` executes itself as `/proc/self/exe`, past the stub that stands for it: it gets `Exec format \
+                         error` where no handler is registered"
+                    ),
+                    "take a native build of it, or run the bundle by `polyarch run`, which registers its emulator",
+                ),
+                Some(_) => continue,
+            };
+            self.of_file(file, verdict.severity(Severity::Warning));
+        }
+    }
+
     /// What programs that are emulated cannot do.
     pub(super) fn emulated(&mut self) {
         for (number, file) in self.subject.files.iter().enumerate() {
@@ -123,9 +175,10 @@ impl Judge<'_> {
                 let verdict = Verdict::new(Rule::SetuidForeign, message, help);
                 self.of_file(file, verdict.between("no setuid bit", format!("mode {:04o}", file.mode)));
             }
+            let name = stubbed(file.name()).unwrap_or(file.name());
             let uses = UNSUPPORTED.iter().find(|(programs, libraries, ..)| {
                 let mut needed = identity.needed.iter().flatten();
-                programs.contains(&file.name())
+                programs.contains(&name)
                     || needed.any(|name| libraries.iter().any(|library| name.starts_with(library)))
             });
             if let Some((_, _, what, says)) = uses.filter(|_| identity.soname.is_none()) {
@@ -171,4 +224,10 @@ fn guest_by_name(name: &str) -> Option<String> {
     let guest = name.strip_suffix("-static").unwrap_or(name);
     let guests = Catalogue::builtin().guests();
     guests.iter().any(|known| known.name == guest).then(|| guest.to_owned())
+}
+
+/// `tool` of `.tool.guest`, which is beside the stub of that name.
+fn stubbed(name: &str) -> Option<&str> {
+    let (name, number) = name.strip_prefix('.')?.rsplit_once(".guest")?;
+    number.bytes().all(|byte| byte.is_ascii_digit()).then_some(name)
 }

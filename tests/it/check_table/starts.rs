@@ -163,7 +163,40 @@ fn foreign_programs() {
             .program("/bin/app", freestanding("mips"))
     };
     let good = || emulated("arm64", 0o755);
+    // As `bundle` makes it: the host's stub under the name, the program beside it.
+    let bundled = |name: &str| {
+        Img::new(ARM64.0)
+            .runs("Labels", json!({ "io.polyarch.manifest": "/.polyarch/manifest.json" }))
+            .runs("Entrypoint", json!([format!("/bin/{name}")]))
+            .file("/.polyarch/qemu-mips", bytes(&freestanding("arm64")), 0o755)
+            .program(&format!("/bin/{name}"), freestanding("arm64"))
+            .program(&format!("/bin/.{name}.guest"), freestanding("mips"))
+    };
     hold(vec![
+        Case {
+            name: "a program that was put into a bundle",
+            thread: "",
+            args: &[],
+            wrong: image(bundled("app").program("/bin/later", freestanding("mips"))),
+            right: image(bundled("app").program("/bin/.later.guest1", freestanding("mips"))),
+            expected: ("emulator", Some("/bin/later"), "warning"),
+        },
+        Case {
+            name: "a program of a bundle that executes itself by /proc",
+            thread: "",
+            args: &[],
+            wrong: image(bundled("runc")),
+            right: image(bundled("app")),
+            expected: ("emulator", Some("/bin/.runc.guest"), "warning"),
+        },
+        Case {
+            name: "nftables in a bundle",
+            thread: "",
+            args: &[],
+            wrong: image(bundled("nft")),
+            right: image(bundled("ip")),
+            expected: ("unsupported-under-emulation", Some("/bin/.nft.guest"), "warning"),
+        },
         Case {
             name: "an emulator for another host",
             thread: "tonistiigi/binfmt PR#349",
