@@ -8,6 +8,7 @@ tar -xzOf /source/gcc-12_*.orig.tar.gz --wildcards '*/gcc-12*-dfsg.tar.xz' |
     tar -xJ -C gcc --strip-components=1 --wildcards '*/libgcc' '*/include' '*/gcc/tsystem.h' '*/gcc/coretypes.h' '*/gcc/config/rs6000/*.h'
 mkdir build
 cd build
+: >auto-host.h
 : >auto-target.h
 : >config.h
 : >libgcc_tm.h

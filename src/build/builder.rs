@@ -21,7 +21,7 @@ use super::{
     Action, Args, Base, BuildError, Cache, Node, Options, Settings, StageState, Step, Surroundings, graph,
     wanted,
 };
-use crate::containerfile::{Containerfile, ContainerfileError, Instruction, Located, Position};
+use crate::containerfile::{Containerfile, ContainerfileError, Instruction, Located, Position, Warning};
 use crate::layer::Digest;
 use crate::sandbox::{Folder, Ids, SandboxError, Shortage, Signals, Snapshots, wants_short};
 use crate::target::{Catalogue, Platform};
@@ -48,6 +48,8 @@ pub(super) struct Builder<'a> {
     commits: Crew,
     images: Mutex<HashMap<(String, Platform), Arc<BaseImage>>>,
     has_failed: AtomicBool,
+    /// The warnings that were passed on.
+    said: Mutex<Vec<Warning>>,
 }
 
 /// One platform's part of a build.
@@ -90,6 +92,7 @@ pub(super) fn build(
         commits: Crew::new(COMMITS),
         images: Mutex::default(),
         has_failed: AtomicBool::new(false),
+        said: Mutex::default(),
     };
     let plans = options.platforms.iter().map(|wanted| builder.plan(wanted));
     let plans = plans.collect::<Result<Vec<_>, BuildError>>()?;
@@ -241,6 +244,17 @@ impl<'a> Builder<'a> {
         if self.ids().is_ok_and(|ids| !ids.is_single()) { owner } else { (0, 0) }
     }
 
+    /// Passes warnings on, each once: a build for several platforms meets them in each.
+    fn warn(&self, warnings: Vec<Warning>) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        for warning in warnings {
+            if !said.contains(&warning) {
+                self.surroundings.lint(&warning);
+                said.push(warning);
+            }
+        }
+    }
+
     fn image(&self, at: Position, name: &str, platform: &Platform) -> Result<Arc<BaseImage>, BuildError> {
         // One after the other: two for the same name are one.
         let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
@@ -324,6 +338,7 @@ impl<'a> Builder<'a> {
                 if number < triggers { err.of_trigger(stage.at, &located.text) } else { err }
             };
             let step = language.step(located).map_err(told)?;
+            self.warn(language.warnings());
             staged.settings = language.settings.clone();
             let label = format!("[{}{name}{shown}/{total}]", plan.label);
             let mut work =

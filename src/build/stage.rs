@@ -1,12 +1,15 @@
 //! From a stage's instructions to its steps, and to the config of the image that it makes.
 
+use std::cell::RefCell;
+
 use serde_json::{Value, json};
 
+use super::args::PREDEFINED;
 use super::step::{Action, Copy, Run, Source, Step};
 use super::{Args, BuildError, Settings};
 use crate::containerfile::{
-    Command, CopyOptions, Expander, HealthTimes, Healthcheck, Input, Instruction, Located, Mount, Position,
-    Word,
+    Command, CopyOptions, ExpandError, Expander, HealthTimes, Healthcheck, Input, Instruction, Located,
+    Mount, Position, Warning, Word, nearest,
 };
 use crate::tree::normalized;
 
@@ -32,13 +35,23 @@ pub struct StageState<'a> {
     declared: Vec<(String, Option<String>)>,
     /// Whether this stage has said what to run.
     has_cmd: bool,
+    /// Variables that nobody has set, and where they were asked for.
+    unset: RefCell<Vec<(Position, String)>>,
 }
 
 impl<'a> StageState<'a> {
     /// A stage that begins with an image, or a stage, of these settings.
     #[must_use]
     pub fn new(args: &'a Args, escape: char, settings: Settings) -> Self {
-        Self { args, escape, settings, author: None, declared: Vec::new(), has_cmd: false }
+        Self {
+            args,
+            escape,
+            settings,
+            author: None,
+            declared: Vec::new(),
+            has_cmd: false,
+            unset: RefCell::default(),
+        }
     }
 
     /// What a base wants done first, each in the text of an instruction; the image has it no more.
@@ -190,15 +203,49 @@ impl<'a> StageState<'a> {
     }
 
     fn word(&self, word: &Word) -> Result<String, BuildError> {
-        let lookup = |name: &str| self.lookup(name);
-        let expanded = Expander::new(self.escape, &lookup).word(&word.text);
-        expanded.map_err(|err| BuildError::at(word.at, err.to_string()))
+        self.expanded(word, |expander, text| expander.word(text))
     }
 
     fn words(&self, word: &Word) -> Result<Vec<String>, BuildError> {
+        self.expanded(word, |expander, text| expander.words(text))
+    }
+
+    fn expanded<T>(
+        &self,
+        word: &Word,
+        how: impl Fn(&Expander<'_>, &str) -> Result<T, ExpandError>,
+    ) -> Result<T, BuildError> {
         let lookup = |name: &str| self.lookup(name);
-        let expanded = Expander::new(self.escape, &lookup).words(&word.text);
-        expanded.map_err(|err| BuildError::at(word.at, err.to_string()))
+        let expander = Expander::new(self.escape, &lookup);
+        let expanded = how(&expander, &word.text).map_err(|err| BuildError::at(word.at, err.to_string()))?;
+        // An argument without a value was declared, and the proxies need not be.
+        let is_known = |name: &String| {
+            self.declared.iter().any(|(known, _)| known == name) || PREDEFINED.contains(&name.as_str())
+        };
+        let unset = expander.unset().into_iter().filter(|name| !is_known(name));
+        self.unset.borrow_mut().extend(unset.map(|name| (word.at, name)));
+        Ok(expanded)
+    }
+
+    /// Warnings about variables that the steps so far asked for and nobody has set.
+    pub fn warnings(&mut self) -> Vec<Warning> {
+        let unset = self.unset.take();
+        if unset.is_empty() {
+            return Vec::new();
+        }
+        let env = self.settings.env();
+        let declared = self.declared.iter().map(|(name, _)| name.as_str());
+        let known: Vec<&str> = env.iter().map(|(name, _)| name.as_str()).chain(declared).collect();
+        let one = |(at, name): (Position, String)| {
+            let hint = if self.args.is_global(&name) {
+                format!("; `ARG {name}` in this stage gives it the value that it has before the first one")
+            } else {
+                nearest(&name, known.iter().copied())
+                    .map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
+            };
+            Warning { rule: "UndefinedVar", at, message: format!("the variable `{name}` is not set{hint}") }
+        };
+        unset.into_iter().map(one).collect()
     }
 
     fn pairs(&self, pairs: &[crate::containerfile::Pair]) -> Result<Vec<(String, String)>, BuildError> {

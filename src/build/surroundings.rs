@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::Shared;
 use super::context::Context;
+use crate::containerfile::Warning;
 use crate::emulator::{self, Emulator, EmulatorError, Options as EmulatorOptions};
 use crate::image::{Image, ImageError};
 use crate::progress::Progress;
@@ -45,6 +46,12 @@ pub trait Surroundings: Sync + fmt::Debug {
     /// Where the steps of the build are brought, once it is done.
     fn cache_to(&self) -> Vec<Shared> {
         Vec::new()
+    }
+
+    /// Something in the file is probably not meant.
+    fn lint(&self, warning: &Warning) {
+        let Warning { rule, at, message } = warning;
+        self.progress().warn(&format!("line {}: {message} ({rule})", at.line));
     }
 
     /// Hears of everything else.

@@ -56,10 +56,8 @@ pub(super) fn report(err: &anyhow::Error, failure: u8) -> ExitCode {
         if let Some(err) = cause.downcast_ref::<ExecError>() {
             status = exec_status(err);
         }
-        for hint in hints(cause) {
-            line(format_args!("{HINT}hint{HINT:#}: {hint}"));
-        }
     }
+    print_hints(err.as_ref());
     ExitCode::from(status)
 }
 
@@ -96,9 +94,14 @@ pub(super) fn print(path: &OsStr, message: &str) {
 
 /// Prints what to do about `err`, where something is known.
 pub(super) fn print_hints(err: &(dyn Error + 'static)) {
+    let mut said = Vec::new();
     for cause in std::iter::successors(Some(err), |err: &&(dyn Error + 'static)| (*err).source()) {
         for hint in hints(cause) {
-            line(format_args!("{HINT}hint{HINT:#}: {hint}"));
+            // An error may hand on what its cause knows.
+            if !said.contains(&hint) {
+                line(format_args!("{HINT}hint{HINT:#}: {hint}"));
+                said.push(hint);
+            }
         }
     }
 }

@@ -336,7 +336,8 @@ impl BuildArgs {
         let access = self.registry.pulling()?;
         let how = if printer.is(Verbosity::Verbose) { How::Auto } else { How::Quiet };
         let (cache_from, cache_to) = (&[], &[]);
-        let shower = Shower { printer, how, pull: Pull::Missing, access: &access, cache_from, cache_to };
+        let shower =
+            Shower { printer, input: None, how, pull: Pull::Missing, access: &access, cache_from, cache_to };
         Ok(containerfile::build(
             &containerfile::Request { of: request, surroundings: &shower },
             signals,

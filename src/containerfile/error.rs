@@ -52,7 +52,7 @@ pub struct Warning {
 }
 
 /// The word of `known` that is nearest to `given`, where one is near.
-pub(super) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let distance =
         |known: &str| strsim::damerau_levenshtein(&given.to_ascii_lowercase(), &known.to_ascii_lowercase());
     // Words are short, and so is what is compared.

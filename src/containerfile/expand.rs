@@ -1,5 +1,7 @@
 //! Variables: `$NAME`, `${NAME}` and the modifiers of Docker's reference, with quotes and escapes.
 
+use std::cell::RefCell;
+
 use super::glob::Glob;
 
 /// How deep `${A:-${B:-…}}` may go.
@@ -52,6 +54,8 @@ pub enum ExpandError {
 pub struct Expander<'a> {
     escape: char,
     lookup: &'a dyn Fn(&str) -> Option<String>,
+    /// Variables that were asked for, without a modifier, and that are not set.
+    unset: RefCell<Vec<String>>,
 }
 
 impl std::fmt::Debug for Expander<'_> {
@@ -63,7 +67,22 @@ impl std::fmt::Debug for Expander<'_> {
 impl<'a> Expander<'a> {
     /// With the file's escape character, and what tells a variable's value.
     pub fn new(escape: char, lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { escape, lookup }
+        Self { escape, lookup, unset: RefCell::default() }
+    }
+
+    /// The variables that were expanded by nothing, since they are not set, and no modifier says what they are then.
+    pub fn unset(self) -> Vec<String> {
+        self.unset.into_inner()
+    }
+
+    /// The value of a variable that has no modifier.
+    fn value(&self, name: &str) -> String {
+        (self.lookup)(name).unwrap_or_else(|| {
+            if name.starts_with(|first: char| first == '_' || first.is_alphabetic()) {
+                self.unset.borrow_mut().push(name.to_owned());
+            }
+            String::new()
+        })
     }
 
     /// `text` as one word: variables expanded, quotes and escapes gone.
@@ -233,7 +252,7 @@ impl State<'_> {
         if name.is_empty() {
             return Ok("$".into());
         }
-        Ok((self.expander.lookup)(&name).unwrap_or_default())
+        Ok(self.expander.value(&name))
     }
 
     /// A name of letters, digits and `_`; a number; or one of the shell's single characters.
@@ -267,13 +286,16 @@ impl State<'_> {
         if name.is_empty() {
             return Err(ExpandError::NoName);
         }
+        if self.rest.last() == Some(&'}') {
+            self.rest.pop();
+            return Ok(self.expander.value(&name));
+        }
         let value = (self.expander.lookup)(&name);
         let open = || ExpandError::Open(name.clone());
         let kind = self.rest.pop().ok_or_else(open)?;
         let unknown =
             |modifier: &str| ExpandError::Modifier { name: name.clone(), modifier: modifier.into() };
         match kind {
-            '}' => Ok(value.unwrap_or_default()),
             ':' => {
                 let kind = self.rest.pop().ok_or_else(open)?;
                 if !matches!(kind, '-' | '+' | '?') {

@@ -2,7 +2,8 @@
 //!
 //! Source: Docker's reference of build checks. The names of the rules are Docker's.
 
-use super::error::Warning;
+use super::error::{Warning, nearest};
+use super::expand::Expander;
 use super::instruction::{Command, Healthcheck, Instruction, Located};
 use super::source::Line;
 use super::words;
@@ -17,16 +18,38 @@ const SECRET: &[&str] =
 /// Words that make such a name harmless.
 const PUBLIC: &[&str] = &["public"];
 
-/// The warnings about `all`, which are the instructions of `lines`.
-pub(super) fn of(all: &[Located], lines: &[Line]) -> Vec<Warning> {
+/// Variables that `FROM` knows without an `ARG`. Source: Docker's reference, "Automatic platform ARGs in the global scope".
+const PLATFORM: &[&str] = &[
+    "BUILDPLATFORM",
+    "BUILDOS",
+    "BUILDARCH",
+    "BUILDVARIANT",
+    "TARGETPLATFORM",
+    "TARGETOS",
+    "TARGETARCH",
+    "TARGETVARIANT",
+    "TARGETSTAGE",
+];
+
+/// The warnings about `all`, which are the instructions of `lines`, with the file's escape character.
+pub(super) fn of(all: &[Located], lines: &[Line], escape: char) -> Vec<Warning> {
     let mut linter = Linter { warnings: Vec::new() };
     linter.casing(all, lines);
     linter.stages(all);
+    linter.bases(all, escape);
     for located in all {
         linter.one(located);
     }
     linter.once_a_stage(all);
     linter.warnings
+}
+
+/// The value that a name has in `FROM` if nothing is given on the command line.
+fn known(global: &[(&str, Option<String>)], name: &str) -> Option<String> {
+    match global.iter().rev().find(|(known, _)| *known == name) {
+        Some((_, value)) => value.clone(),
+        None => PLATFORM.contains(&name).then(|| "known".to_owned()),
+    }
 }
 
 struct Linter {
@@ -89,6 +112,55 @@ impl Linter {
                 self.warn("DuplicateStageName", name.at, format!("a stage `{lower}` was there before"));
             }
             seen.push(lower);
+        }
+    }
+
+    /// Variables of `FROM` that no `ARG` before the first stage declares, and those without which the defaults give no name.
+    fn bases(&mut self, all: &[Located], escape: char) {
+        let mut global: Vec<(&str, Option<String>)> = Vec::new();
+        let mut is_before = true;
+        for located in all {
+            match &located.instruction {
+                Instruction::Arg(args) if is_before => {
+                    for arg in args {
+                        let value = arg.default.as_ref().and_then(|default| {
+                            let lookup = |name: &str| known(&global, name);
+                            Expander::new(escape, &lookup).word(&default.text).ok()
+                        });
+                        global.push((&arg.name.text, value));
+                    }
+                }
+                Instruction::From(from) => {
+                    is_before = false;
+                    let lookup = |name: &str| known(&global, name);
+                    for word in std::iter::once(&from.base).chain(&from.platform) {
+                        let expander = Expander::new(escape, &lookup);
+                        // What cannot be expanded is told when it is built.
+                        let Ok(expanded) = expander.word(&word.text) else { continue };
+                        let unset = expander.unset();
+                        let undeclared =
+                            unset.iter().find(|name| !global.iter().any(|(known, _)| known == name));
+                        if let Some(name) = undeclared {
+                            let names = global.iter().map(|(name, _)| *name).chain(PLATFORM.iter().copied());
+                            let near = nearest(name, names);
+                            let near =
+                                near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+                            let message = format!("no `ARG` before the first stage declares `{name}`{near}");
+                            self.warn("UndefinedArgInFrom", word.at, message);
+                        } else if !unset.is_empty()
+                            && (expanded.is_empty() || expanded.ends_with([':', '@', '/']))
+                        {
+                            let names = unset.join("`, `");
+                            let message = format!(
+                                "`{}` names nothing as long as `{names}` is not given: a default in its `ARG` is missing",
+                                word.text
+                            );
+                            self.warn("InvalidDefaultArgInFrom", word.at, message);
+                        }
+                    }
+                }
+                _ => {}
+            }
         }
     }
 

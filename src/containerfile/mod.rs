@@ -15,6 +15,7 @@ mod source;
 mod stage;
 mod words;
 
+pub(crate) use error::nearest;
 pub use error::{ContainerfileError, Position, Warning};
 pub use expand::{ExpandError, Expander};
 pub use glob::{Glob, GlobError};

@@ -47,7 +47,7 @@ impl Containerfile {
             all.push(parse::instruction(line, escape)?);
         }
         let mut warnings = source.warnings;
-        warnings.extend(lint::of(&all, &source.lines));
+        warnings.extend(lint::of(&all, &source.lines, escape));
         warnings.sort_by_key(|warning| warning.at);
         let (mut args, mut stages) = (Vec::new(), Vec::<Stage>::new());
         for located in all {

@@ -92,11 +92,8 @@ pub enum DebianError {
         source: io::Error,
     },
     /// There are no keys to verify the archive with.
-    #[error("no keys of Debian's archive were found")]
-    NoKeyring {
-        /// Where keys were looked for.
-        searched: Vec<PathBuf>,
-    },
+    #[error("no keys are named to verify the archive with")]
+    NoKeyring,
     /// A file of keys is neither binary nor armoured.
     #[error("the keyring `{}` is damaged", path.display())]
     Keyring {
@@ -342,8 +339,8 @@ impl DebianError {
                 "older suites are in Debian's dated snapshot archive and in the archive of old releases: name one with `--mirror`".into()
             }
             Self::NoGpgv { .. } => "install it: `apt-get install gpgv` on Debian (elsewhere it is in `gnupg` or `gnupg2`)".into(),
-            Self::NoKeyring { .. } => {
-                "install Debian's keys with `apt-get install debian-archive-keyring`, or name a keyring with `--keyring`".into()
+            Self::NoKeyring => {
+                "name a file of the archive's public keys with `--keyring`".into()
             }
             Self::Signature { fault: SignatureFault::UnknownKeys { .. } | SignatureFault::Expired { .. }, .. } => {
                 "bring Debian's keys up to date with `apt-get install debian-archive-keyring`, or name the archive's keyring with `--keyring`".into()

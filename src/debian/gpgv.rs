@@ -13,11 +13,15 @@ const LIMIT: u64 = 16 << 20;
 /// How much of what gpgv says is read, in bytes.
 const STATUS_LIMIT: u64 = 1 << 20;
 
+/// The keys of Debian's own archive, armoured.
+const DEBIANS: &str = include_str!("../../rootfs/keys/debian.asc");
+
 /// The files of public keys by which an archive's signatures are verified.
 #[derive(Debug, Clone)]
 pub struct Keyring {
     files: Vec<PathBuf>,
-    searched: Vec<PathBuf>,
+    /// Whether Debian's, which the program has, are too.
+    debians: bool,
 }
 
 /// What gpgv is to verify.
@@ -32,19 +36,18 @@ pub(super) enum Signed<'a> {
 impl Keyring {
     /// The keys in `files`, binary (`.gpg`) or armoured (`.asc`).
     pub fn of(files: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self { files: files.into_iter().collect(), searched: Vec::new() }
+        Self { files: files.into_iter().collect(), debians: false }
     }
 
     /// The keys of Debian's archive that the host in `root` has: its package debian-archive-keyring, else those
-    /// that its apt trusts. That there are none is told when a signature is to be verified.
+    /// that its apt trusts, and Debian's of the time when the program was made.
     #[must_use]
     pub fn host(root: &Path) -> Self {
         let keyring = root.join("usr/share/keyrings/debian-archive-keyring.gpg");
-        let trusted = root.join("etc/apt/trusted.gpg.d");
-        let searched = vec![keyring.clone(), trusted.clone()];
         if keyring.is_file() {
-            return Self { files: vec![keyring], searched };
+            return Self { files: vec![keyring], debians: false };
         }
+        let trusted = root.join("etc/apt/trusted.gpg.d");
         let is_key =
             |path: &PathBuf| path.extension().is_some_and(|ending| ending == "gpg" || ending == "asc");
         let mut files: Vec<PathBuf> = fs::read_dir(trusted)
@@ -53,7 +56,7 @@ impl Keyring {
             .filter_map(|entry| Some(entry.ok()?.path()).filter(is_key))
             .collect();
         files.sort();
-        Self { files, searched }
+        Self { files, debians: true }
     }
 
     /// Verifies `signed`, which came from `url`, and gives the text that was signed, and nothing beside it,
@@ -63,8 +66,8 @@ impl Keyring {
         url: &str,
         signed: Signed<'_>,
     ) -> Result<(Vec<u8>, Vec<String>), DebianError> {
-        if self.files.is_empty() {
-            return Err(DebianError::NoKeyring { searched: self.searched.clone() });
+        if self.files.is_empty() && !self.debians {
+            return Err(DebianError::NoKeyring);
         }
         if let Signed::Inline(text) = signed
             && !is_one_message(text)
@@ -87,6 +90,10 @@ impl Keyring {
         for (number, file) in self.files.iter().enumerate() {
             let key = put(&format!("keys-{number}.gpg"), &keys(file)?)?;
             command.arg("--keyring").arg(key);
+        }
+        if self.debians {
+            let keys = dearmored(DEBIANS).unwrap_or_default();
+            command.arg("--keyring").arg(put("keys-debian.gpg", &keys)?);
         }
         let output = folder.path().join("text");
         match signed {

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::build::{assert_clean, build, config, context, listed};
 use crate::support::cc::{Cc, compile};
-use crate::support::container::{NATIVE, granted, unprivileged};
+use crate::support::container::{NATIVE, granted, unprivileged, without_emulator};
 use crate::support::image::facts;
 use crate::support::{Cx, ran};
 
@@ -232,24 +232,12 @@ fn a_missing_emulator_is_fetched_unless_nothing_may_be() {
     fs::create_dir(cx.path("ctx")).unwrap();
     fs::copy(program, cx.path("ctx/prog")).unwrap();
     cx.file("ctx/Containerfile", "FROM scratch\nCOPY prog /\nRUN [\"/prog\"]\n");
-    // A machine without the emulator: what is there is no file.
-    let script = r#"
-        for name in qemu-mips-static qemu-mips; do
-            if [ -e /usr/bin/$name ]; then mount --bind /dev/null "$(realpath /usr/bin/$name)" || exit 99; fi
-        done
-        exec "$@"
-    "#;
     let cache = cx.path("cache");
     fs::create_dir(&cache).unwrap();
     let run = |options: &[&str]| {
-        let mut command = cx.command("unshare");
-        command
-            .args(["-rm", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_polyarch"), "build"])
-            .args(options);
-        for name in ["http_proxy", "https_proxy", "no_proxy"] {
-            command.envs(std::env::var_os(name).map(|value| (name, value)));
-        }
-        ran(command.args(["--platform", "linux/mips", "--no-cache", "ctx"]).env("POLYARCH_CACHE_DIR", &cache))
+        let mut command = without_emulator(&cx);
+        command.arg("build").args(options).args(["--platform", "linux/mips", "--no-cache", "ctx"]);
+        ran(command.env("POLYARCH_CACHE_DIR", &cache))
     };
     let err = run(&["--pull=never"]).failure(2);
     assert!(err.contains("emulator") && err.contains("mips") && err.contains("Containerfile:3:1"), "{err}");
@@ -404,4 +392,26 @@ fn a_copy_serves_where_no_overlay_is_to_be_had() {
         assert_eq!(names(by_copy), names("oci:plain"), "layer {layer}");
     }
     assert_eq!(plain.success(), digest);
+}
+
+#[test]
+fn variables_that_nobody_set_are_told_once() {
+    let cx = Cx::new();
+    context(
+        &cx,
+        "ARG NONE\nENV SET=1\nARG WITH=2\nWORKDIR /d/$SET/$WITH/$NONE$http_proxy${ELSE:-x}\nWORKDIR /e/$TARGETARCH\n\
+         ENV OTHER=$WIHT\nLABEL a=${UNKNOWN}\nRUN [\"/tool\", \"env\", \"$SHELLS\"]\n",
+    );
+    let out = build(&cx, &["--platform", "linux/amd64,linux/386", "--verify=off"]);
+    let mut told: Vec<&str> = out.stderr.lines().filter(|line| line.contains("(UndefinedVar)")).collect();
+    told.sort_unstable();
+    assert_eq!(told.len(), 3, "{}", out.stderr);
+    for (line, parts) in told.iter().zip([
+        [":7:9: ", "the variable `TARGETARCH` is not set; `ARG TARGETARCH` in this stage"],
+        [":8:11: ", "the variable `WIHT` is not set; did you mean `WITH`?"],
+        [":9:9: ", "the variable `UNKNOWN` is not set ("],
+    ]) {
+        assert!(parts.iter().all(|part| line.contains(part)), "{parts:?}: {line}");
+    }
+    out.success();
 }

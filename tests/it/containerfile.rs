@@ -200,6 +200,15 @@ fn odd_things_are_warned_of() {
     let rules = |text: &str| parsed(text).warnings.iter().map(|it| it.rule).collect::<Vec<_>>();
     let clean = "FROM a AS b\nENV A=b\nWORKDIR /x\nCMD [\"x\"]\n";
     assert_eq!(rules(clean), [""; 0]);
+    for text in [
+        "ARG TAG\nFROM a:${TAG:-1}\n",
+        "ARG A=x\nARG B=$A\nFROM $B:1\n",
+        "FROM a-$TARGETARCH\n",
+        "ARG SUFFIX\nFROM a$SUFFIX\n",
+    ] {
+        let file = Containerfile::parse(text.as_bytes()).unwrap();
+        assert_eq!(file.warnings, [], "{text}");
+    }
     for (text, rule) in [
         ("FROM a as b\n", "FromAsCasing"),
         ("FROM a AS B\n", "StageNameCasing"),
@@ -216,6 +225,10 @@ fn odd_things_are_warned_of() {
         ("FROM a\nEXPOSE 127.0.0.1:80\n", "ExposeInvalidFormat"),
         ("FROM --platform=linux/arm64 a\n", "FromPlatformFlagConstDisallowed"),
         ("FROM --platform=$TARGETPLATFORM a\n", "RedundantTargetPlatform"),
+        ("ARG BASE=a\nFROM $BSE\n", "UndefinedArgInFrom"),
+        ("FROM a AS b\nARG T=1\nFROM a:$T\n", "UndefinedArgInFrom"),
+        ("ARG TAG\nFROM a:${TAG}\n", "InvalidDefaultArgInFrom"),
+        ("ARG BASE\nFROM $BASE\n", "InvalidDefaultArgInFrom"),
         ("FROM a\nCMD [\"x\"]\nCMD [\"y\"]\n", "MultipleInstructionsDisallowed"),
     ] {
         assert_eq!(rules(text), [rule], "{text}");

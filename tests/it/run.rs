@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use polyarch::layer::{Content, Digest};
 
-use crate::support::container::{NATIVE, config, file, image, unprivileged};
+use crate::support::container::{NATIVE, config, file, image, unprivileged, without_emulator};
 use crate::support::probe::{GUESTS, bundle, is_running, names, probe};
 use crate::support::{Cx, ran};
 
@@ -412,20 +412,9 @@ fn a_missing_emulator_is_fetched_unless_nothing_may_be() {
     let program = probe(&cx, MIPS, "probe");
     let reference =
         image(&cx, &config("mips", r#"{"Cmd":["/probe"]}"#), vec![file("probe", Content::Copy(program))]);
-    // A machine without the emulator: what is there is no file.
-    let script = r#"
-        for name in qemu-mips-static qemu-mips; do
-            if [ -e /usr/bin/$name ]; then mount --bind /dev/null "$(realpath /usr/bin/$name)" || exit 99; fi
-        done
-        exec "$@"
-    "#;
     let run = |options: &[&str], cache: &Path| {
-        let mut command = cx.command("unshare");
-        command.args(["-rm", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_polyarch"), "run"]).args(options);
-        for name in ["http_proxy", "https_proxy", "no_proxy"] {
-            command.envs(std::env::var_os(name).map(|value| (name, value)));
-        }
-        ran(command.arg(&reference).env("POLYARCH_CACHE_DIR", cache))
+        let mut command = without_emulator(&cx);
+        ran(command.arg("run").args(options).arg(&reference).env("POLYARCH_CACHE_DIR", cache))
     };
     let cache = cx.path("cache");
     fs::create_dir(&cache).unwrap();

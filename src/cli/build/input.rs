@@ -20,7 +20,7 @@ const MOST: u64 = SIZE_LIMIT as u64 + 1;
 
 /// A build's text and context.
 #[derive(Debug)]
-pub(super) struct Input {
+pub(in crate::cli) struct Input {
     /// What messages call the file.
     name: String,
     text: Vec<u8>,

@@ -194,6 +194,7 @@ impl Args {
         }
         let shower = Shower {
             printer,
+            input: Some(&input),
             how: self.progress,
             pull,
             access: &access,

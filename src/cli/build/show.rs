@@ -2,7 +2,9 @@
 
 use super::super::emulator::find_or_fetch;
 use super::super::printer::{HEADING, Printer, Verbosity, line};
+use super::input::Input;
 use crate::build::{Shared, Surroundings};
+use crate::containerfile::Warning;
 use crate::emulator::{self, Emulator, EmulatorError, Options as EmulatorOptions};
 use crate::image::registry::Options;
 use crate::image::{self, Access, Image, ImageError, Pull};
@@ -24,6 +26,8 @@ pub(in crate::cli) enum How {
 #[derive(Debug)]
 pub(in crate::cli) struct Shower<'a> {
     pub(in crate::cli) printer: Printer,
+    /// Where the file came from, if anybody wrote it.
+    pub(in crate::cli) input: Option<&'a Input>,
     pub(in crate::cli) how: How,
     pub(in crate::cli) pull: Pull,
     pub(in crate::cli) access: &'a Access,
@@ -79,6 +83,12 @@ impl Surroundings for Shower<'_> {
 
     fn cache_to(&self) -> Vec<Shared> {
         self.shared(self.cache_to)
+    }
+
+    fn lint(&self, warning: &Warning) {
+        if let Some(input) = self.input {
+            input.warn(warning, self.printer);
+        }
     }
 
     fn progress(&self) -> &dyn Progress {

@@ -82,3 +82,19 @@ pub(crate) fn granted(cx: &Cx) -> Command {
         .env("HOME", cx.path("nobody"));
     command
 }
+
+/// The program on a machine without an emulator of big-endian MIPS: what is there is no file. It reaches the network as the tests do.
+pub(crate) fn without_emulator(cx: &Cx) -> Command {
+    let script = r#"
+        for name in qemu-mips-static qemu-mips; do
+            if [ -e /usr/bin/$name ]; then mount --bind /dev/null "$(realpath /usr/bin/$name)" || exit 99; fi
+        done
+        exec "$@"
+    "#;
+    let mut command = cx.command("unshare");
+    command.args(["-rm", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_polyarch")]);
+    for name in ["http_proxy", "https_proxy", "no_proxy"] {
+        command.envs(std::env::var_os(name).map(|value| (name, value)));
+    }
+    command
+}
