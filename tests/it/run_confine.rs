@@ -1,6 +1,7 @@
 //! `run`: what a container's program may do, and what it sees of the machine.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use polyarch::layer::Content;
@@ -596,6 +597,11 @@ fn a_runtime_that_does_not_start_the_program_says_so() {
     assert!(err.contains("the program `nothing` was not found"), "{err}");
     let err = run(&["/tmp"]).failure(126);
     assert!(err.contains("the program `/tmp` cannot be executed"), "{err}");
+    // A bundle's configuration is JSON, which would change such a word in silence.
+    let mut command = cx.polyarch();
+    command.args(["run", "--runtime", "runc", &image, "/probe"]).arg(std::ffi::OsStr::from_bytes(b"\xff"));
+    let err = ran(&mut command).failure(125);
+    assert!(err.contains("the argument `\u{fffd}` is no UTF-8"), "{err}");
     assert_eq!(names(&cx.path("home/.cache/polyarch/run")), ["lock"]);
     assert!(!is_running("confined-probe"));
 }

@@ -64,6 +64,17 @@ pub(super) fn mount_proc() -> Result<(), Failure> {
     rustix::mount::mount("proc", "/proc", "proc", flags, None).map_err(Step::Mount.on("/proc"))
 }
 
+/// What the program is to have that JSON cannot carry.
+fn unwritable<'a>(plan: &'a Plan, home: &'a OsStr) -> Option<(&'static str, &'a OsStr)> {
+    let process = &plan.process;
+    let mut texts = (process.args.iter().map(|arg| ("the argument", arg.as_os_str())))
+        .chain(process.env.iter().map(|(name, _)| ("the variable", name.as_os_str())))
+        .chain(process.env.iter().map(|(_, value)| ("the variable's value", value.as_os_str())))
+        .chain([("the working directory", process.cwd.as_os_str()), ("the home directory", home)])
+        .chain([("the cache's path", plan.folder.as_os_str())]);
+    texts.find(|(_, text)| text.to_str().is_none())
+}
+
 /// Becomes the runtime, over the root file system that is complete but for its `/proc`. Returns only where that fails.
 pub(super) fn run(
     runtime: &OsStr,
@@ -76,6 +87,12 @@ pub(super) fn run(
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(&root, flags, Mode::empty()).map_err(Step::Mount.on(&root))?;
     let identity = plan.process.user.resolve(&fd)?;
+    if let Some((what, text)) = unwritable(plan, &identity.home) {
+        let (runtime, text) = (runtime.to_string_lossy(), text.to_string_lossy());
+        let said =
+            format!("{what} `{text}` is no UTF-8, and so cannot be in the configuration that it reads");
+        return Err(Failure { step: Step::Runtime, subject: format!("{runtime}: {said}"), errno: 0 });
+    }
     // What it made of cgroups would stay; those of this run are made already.
     mounts::seal_cgroups();
     let bundle = folder.join(BUNDLE);
