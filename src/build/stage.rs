@@ -16,6 +16,9 @@ use crate::tree::normalized;
 /// Where programs are looked for if neither base nor file say.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The most that a stage's instructions say, with every variable expanded, in bytes: all of it is kept in memory.
+const SIZE_LIMIT: usize = 8 << 20;
+
 /// The folder of the script that a here-document with a shebang is, while its step runs.
 const SCRIPTS: &str = "/dev/pipes";
 
@@ -32,9 +35,11 @@ pub struct StageState<'a> {
     /// Who made the image, by `MAINTAINER`.
     pub author: Option<String>,
     /// The stage's own arguments, in the order in which they were declared.
-    declared: Vec<(String, Option<String>)>,
+    pub declared: Vec<(String, Option<String>)>,
     /// Whether this stage has said what to run.
     has_cmd: bool,
+    /// How much its instructions have said, in bytes.
+    size: usize,
     /// Variables that nobody has set, and where they were asked for.
     unset: RefCell<Vec<(Position, String)>>,
 }
@@ -43,13 +48,25 @@ impl<'a> StageState<'a> {
     /// A stage that begins with an image, or a stage, of these settings.
     #[must_use]
     pub fn new(args: &'a Args, escape: char, settings: Settings) -> Self {
+        Self::upon(args, escape, settings, Vec::new())
+    }
+
+    /// The same for a stage that begins with another stage of the file, whose arguments it has.
+    #[must_use]
+    pub fn upon(
+        args: &'a Args,
+        escape: char,
+        settings: Settings,
+        declared: Vec<(String, Option<String>)>,
+    ) -> Self {
         Self {
             args,
             escape,
             settings,
             author: None,
-            declared: Vec::new(),
+            declared,
             has_cmd: false,
+            size: 0,
             unset: RefCell::default(),
         }
     }
@@ -71,6 +88,9 @@ impl<'a> StageState<'a> {
             Instruction::Arg(list) => {
                 for arg in list {
                     let value = self.args.of_stage(arg, &|name| self.lookup(name))?;
+                    // A name alone takes nothing away.
+                    let before = self.declared.iter().find(|(name, _)| *name == arg.name.text);
+                    let value = value.or_else(|| before.and_then(|(_, value)| value.clone()));
                     self.declared.retain(|(name, _)| *name != arg.name.text);
                     self.declared.push((arg.name.text.clone(), value));
                 }
@@ -162,7 +182,7 @@ impl<'a> StageState<'a> {
             }
             Instruction::Onbuild(inner) => {
                 let mut triggers = self.settings.texts("OnBuild");
-                triggers.push(inner.text.clone());
+                triggers.push(inner.whole());
                 self.settings.set("OnBuild", json!(triggers));
                 Action::None
             }
@@ -192,6 +212,12 @@ impl<'a> StageState<'a> {
             }
             _ => return Err(BuildError::at(located.at, "this instruction cannot stand here")),
         };
+        self.size += located.text.len() + created_by.as_ref().map_or(0, String::len);
+        if self.size > SIZE_LIMIT {
+            let message =
+                format!("the stage's history and config become larger than {} MiB", SIZE_LIMIT >> 20);
+            return Err(BuildError::hinted(located.at, message, "what is large belongs into files"));
+        }
         Ok(Step { at: located.at, created_by: created_by.unwrap_or_else(|| located.text.clone()), action })
     }
 
@@ -446,6 +472,8 @@ fn ports(word: &Word, texts: &[String]) -> Result<Vec<String>, BuildError> {
             BuildError::hinted(word.at, message, "as in `80`, `53/udp` or `8000-8010`")
         };
         let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        // Of an address and a port outside, docker takes the one inside.
+        let range = range.rsplit_once(':').map_or(range, |(_, own)| own);
         let protocol = protocol.to_ascii_lowercase();
         if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {
             return Err(fault());
