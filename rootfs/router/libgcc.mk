@@ -14,7 +14,7 @@ softfp = $(notdir $(filter-out $(foreach width,tf hf xf ti,$(wildcard $(L)/soft-
 ifeq ($(MACHINE),rs6000)
 asm = crtsavgpr.S crtresgpr.S crtresxgpr.S tramp.S
 endif
-objects = $(parts:=.o) $(softfp:.c=.o) $(asm:.S=.o)
+objects = $(parts:=.o) $(softfp:.c=.o) $(asm:.S=.o) stack.o
 
 all: libgcc.a crtbeginS.o
 libgcc.a: $(objects)
@@ -27,3 +27,5 @@ $(asm:.S=.o): %.o: $(L)/config/$(MACHINE)/%.S
 	$(CC) $(CFLAGS) -c $< -o $@
 crtbeginS.o: /build/crtbegin.c
 	$(CC) -O2 -fPIC -c $< -o $@
+stack.o: /build/stack.c
+	$(CC) -O2 -fPIC -fno-stack-protector -c $< -o $@
