@@ -112,17 +112,17 @@ impl Mounted {
                 }
                 Mount::Cache { id, target, readonly, sharing, from, source, mode, uid, gid } => {
                     // One folder that is mounted twice is locked once, as the strictest of both asks.
-                    let path = match all.caches.iter().find(|(known, _)| known == id) {
-                        Some((_, path)) => path.clone(),
-                        None => {
-                            let sharing = strictest(&run.mounts, id).unwrap_or(*sharing);
-                            let path =
-                                all.cache(builder, at, (id, sharing), (*mode, *uid, *gid), source, || {
-                                    from.as_deref().map(|from| other(Some(from), source)).transpose()
-                                })?;
-                            all.caches.push((id.clone(), path.clone()));
-                            path
-                        }
+                    let known = all.caches.iter().find(|(known, _)| known == id);
+                    let path = if let Some((_, path)) = known {
+                        path.clone()
+                    } else {
+                        let sharing = strictest(&run.mounts, id).unwrap_or(*sharing);
+                        let path =
+                            all.cache(builder, at, (id, sharing), (*mode, *uid, *gid), source, || {
+                                from.as_deref().map(|from| other(Some(from), source)).transpose()
+                            })?;
+                        all.caches.push((id.clone(), path.clone()));
+                        path
                     };
                     let source = Source::Bind { path: path.into(), make: false, beneath: Beneath::Outside };
                     all.push(run, target, source, *readonly);

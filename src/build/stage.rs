@@ -229,28 +229,34 @@ impl<'a> StageState<'a> {
     }
 
     fn word(&self, word: &Word) -> Result<String, BuildError> {
-        self.expanded(word, |expander, text| expander.word(text))
+        let lookup = |name: &str| self.lookup(name);
+        let expander = Expander::new(self.escape, &lookup);
+        let text = expander.word(&word.text);
+        self.known(word.at, expander, text)
     }
 
     fn words(&self, word: &Word) -> Result<Vec<String>, BuildError> {
-        self.expanded(word, |expander, text| expander.words(text))
-    }
-
-    fn expanded<T>(
-        &self,
-        word: &Word,
-        how: impl Fn(&Expander<'_>, &str) -> Result<T, ExpandError>,
-    ) -> Result<T, BuildError> {
         let lookup = |name: &str| self.lookup(name);
         let expander = Expander::new(self.escape, &lookup);
-        let expanded = how(&expander, &word.text).map_err(|err| BuildError::at(word.at, err.to_string()))?;
+        let texts = expander.words(&word.text);
+        self.known(word.at, expander, texts)
+    }
+
+    /// What was expanded; variables that nobody has set are remembered.
+    fn known<T>(
+        &self,
+        at: Position,
+        expander: Expander<'_>,
+        found: Result<T, ExpandError>,
+    ) -> Result<T, BuildError> {
+        let found = found.map_err(|err| BuildError::at(at, err.to_string()))?;
         // An argument without a value was declared, and the proxies need not be.
         let is_known = |name: &String| {
             self.declared.iter().any(|(known, _)| known == name) || PREDEFINED.contains(&name.as_str())
         };
         let unset = expander.unset().into_iter().filter(|name| !is_known(name));
-        self.unset.borrow_mut().extend(unset.map(|name| (word.at, name)));
-        Ok(expanded)
+        self.unset.borrow_mut().extend(unset.map(|name| (at, name)));
+        Ok(found)
     }
 
     /// Warnings about variables that the steps so far asked for and nobody has set.

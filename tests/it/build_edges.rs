@@ -167,11 +167,9 @@ fn arguments_and_triggers_go_on_to_the_stages_upon() {
 fn small_files_do_not_make_large_builds() {
     let cx = Cx::new();
     context(&cx, "");
-    let stages: String = (0..20_000)
-        .map(|at| {
-            format!("FROM {} AS s{at}\n", if at == 0 { "scratch".into() } else { format!("s{}", at - 1) })
-        })
-        .collect();
+    let mut stages = vec!["FROM scratch AS s0".to_owned()];
+    stages.extend((1..20_000).map(|at| format!("FROM s{} AS s{at}", at - 1)));
+    let stages = stages.join("\n");
     cx.file("ctx/Containerfile", stages);
     let err = build(&cx, &[]).failure(2);
     assert!(err.contains("Containerfile:251:1") && err.contains("more than 250 stages"), "{err}");

@@ -91,7 +91,7 @@ impl Input {
         let mut text = Vec::new();
         let open = std::fs::File::open(&file).with_context(doing)?;
         open.take(MOST).read_to_end(&mut text).with_context(doing)?;
-        Ok(Self { name: file.display().to_string(), text, folder, file: Some(file), unpacked: unpacked })
+        Ok(Self { name: file.display().to_string(), text, folder, file: Some(file), unpacked })
     }
 
     pub(super) fn containerfile(&self) -> anyhow::Result<Containerfile> {
