@@ -25,4 +25,5 @@ for name in gcc cc "$TRIPLE-gcc"; do
     ln -sf "$TRIPLE-gcc-$version" "/native/usr/bin/$name"
 done
 cp /cross/lib/* /native/usr/lib/cross/
-sh /build/specs.sh installed >"/native$own/specs"
+# A compiler that finds such a file has none of its own.
+{ "$TRIPLE-gcc" -dumpspecs; sh /build/specs.sh installed; } >"/native$own/specs"
