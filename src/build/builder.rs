@@ -304,7 +304,12 @@ impl<'a> Builder<'a> {
             plan.staged(*needed)?;
         }
         let mut staged = self.begin(plan, node, stage.from.base.at)?;
-        let mut language = StageState::new(&plan.args, self.file.directives.escape, staged.settings.clone());
+        let mut language = StageState::upon(
+            &plan.args,
+            self.file.directives.escape,
+            staged.settings.clone(),
+            std::mem::take(&mut staged.declared),
+        );
         let mut instructions = Vec::new();
         for trigger in language.triggers() {
             instructions.extend(triggered(&trigger, stage.at)?);
@@ -347,7 +352,7 @@ impl<'a> Builder<'a> {
             staged.author = language.author.clone().or(staged.author);
             staged.history.push(Event { created_by: step.created_by, created: staged.created, layer });
         }
-        staged.settings = language.settings;
+        (staged.settings, staged.declared) = (language.settings, language.declared);
         Ok(staged)
     }
 
@@ -366,6 +371,7 @@ impl<'a> Builder<'a> {
                     key: self.first_key(&node.platform, None),
                     history: Vec::new(),
                     created: None,
+                    declared: Vec::new(),
                 });
             }
             Base::Image(name) => name,
@@ -387,7 +393,8 @@ impl<'a> Builder<'a> {
         let author = config.get("author").and_then(Value::as_str).map(str::to_owned);
         let platform = node.platform.clone();
         let settings = Settings::new(settings);
-        Ok(Staged { platform, settings, author, files, key, history: Vec::new(), created: None })
+        let (history, declared) = (Vec::new(), Vec::new());
+        Ok(Staged { platform, settings, author, files, key, history, created: None, declared })
     }
 
     /// The root that `--from` means: a stage, a context or an image; the build's own context if `None`.
@@ -429,6 +436,14 @@ impl<'a> Builder<'a> {
         from: &str,
     ) -> Result<(Files, Digest), BuildError> {
         if let Some(other) = self.file.stage_before(from, node.stage) {
+            if !plan.nodes.iter().any(|node| node.stage == other) {
+                // Only a trigger of an image can name what was not known to be needed.
+                let message = format!(
+                    "the base's `ONBUILD` reads the stage `{from}`, which nothing else of this build needs"
+                );
+                let hint = format!("let the stage itself read it, too: `COPY --from={from} …`");
+                return Err(BuildError::hinted(at, message, hint));
+            }
             let staged = plan.staged(other)?;
             return Ok((staged.files.clone(), staged.key));
         }
@@ -453,6 +468,7 @@ impl<'a> Builder<'a> {
         at: Position,
         folder: &std::path::Path,
         other: &Other,
+        source: &str,
     ) -> Result<(), BuildError> {
         let ids = self.ids()?;
         let run = Folder::new(&self.options.cache.join("run"));
@@ -462,7 +478,7 @@ impl<'a> Builder<'a> {
             is_direct: true,
             ..crate::sandbox::Root::default()
         };
-        let source = From::Root { root: 0, pattern: other.path.clone().unwrap_or_else(|| "/".into()) };
+        let source = From::Root { root: 0, pattern: other.path.clone().unwrap_or_else(|| source.to_owned()) };
         let copying = Copying::whole(source, "/", !ids.is_single());
         let job = Job {
             folder: run.path().into(),
@@ -490,8 +506,13 @@ fn triggered(text: &str, at: Position) -> Result<Vec<Located>, BuildError> {
         let message = format!("the base's `ONBUILD {text}`: {err}");
         BuildError::File(ContainerfileError { at, message, hint: err.hint })
     })?;
-    let stage = file.stages.into_iter().next();
-    let instructions = stage.map(|stage| stage.instructions).unwrap_or_default();
+    let mut stages = file.stages.into_iter();
+    let instructions = stages.next().map(|stage| stage.instructions).unwrap_or_default();
+    let is_one = stages.next().is_none()
+        && matches!(instructions.as_slice(), [one] if !matches!(one.instruction, Instruction::Onbuild(_)));
+    if !is_one {
+        return Err(BuildError::at(at, format!("the base's `ONBUILD {text}` is not one instruction")));
+    }
     Ok(instructions.into_iter().map(|located| Located { at, ..located }).collect())
 }
 

@@ -82,6 +82,14 @@ impl Graph<'_> {
         if let Base::Stage(other) = base {
             needs.push(other);
         }
+        // What the base says by `ONBUILD` is done here.
+        if let Some(base) = needs.first().and_then(|other| self.file.stages.get(*other)) {
+            for located in &base.instructions {
+                if let Instruction::Onbuild(inner) = &located.instruction {
+                    self.needs_of(number, &inner.instruction, &mut needs)?;
+                }
+            }
+        }
         for located in &stage.instructions {
             self.needs_of(number, &located.instruction, &mut needs)?;
         }

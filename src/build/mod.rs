@@ -47,7 +47,7 @@ pub use step::{Action, Copy, Run, Source, Step};
 pub use surroundings::{NamedContext, Options, Secret, Surroundings, Wanted};
 pub use taken::{Entry, Kind, Match};
 
-use crate::containerfile::Containerfile;
+use crate::containerfile::{Containerfile, Stage};
 use crate::sandbox::Signals;
 
 /// Builds what `options` ask for of `file`. The caller's program is started anew for its processes, so its `main` must call [`enter`] and
@@ -61,6 +61,14 @@ pub fn build(
     surroundings: &dyn Surroundings,
     signals: &Signals,
 ) -> Result<Built, BuildError> {
-    let staged = builder::build(file, options, surroundings, signals)?;
+    let mut file = std::borrow::Cow::Borrowed(file);
+    let is_hidden = |stage: &Stage| stage.name.as_ref().is_some_and(|it| options.contexts.contains_key(it));
+    if file.stages.iter().any(is_hidden) {
+        // A context takes the place of a stage of its name.
+        for stage in file.to_mut().stages.iter_mut().filter(|stage| is_hidden(stage)) {
+            stage.name = None;
+        }
+    }
+    let staged = builder::build(&file, options, surroundings, signals)?;
     Built::new(staged, options)
 }

@@ -23,6 +23,8 @@ pub(super) struct Mounted {
     pub(super) volumes: Vec<Volume>,
     /// Variables with secrets, and the like.
     pub(super) env: Vec<(String, String)>,
+    /// Folders of caches, by their ids.
+    caches: Vec<(String, std::path::PathBuf)>,
     locks: Vec<File>,
     others: Vec<Other>,
 }
@@ -50,10 +52,31 @@ pub(super) fn key_of(
             format!("bind {digest} {source} {target} {writable}")
         }
         // What is in it depends on nothing.
-        Mount::Cache { id, target, .. } => format!("cache {id} {target}"),
+        Mount::Cache { id, target, from: None, .. } => format!("cache {id} {target}"),
+        // But for what it begins with.
+        Mount::Cache { id, target, from: Some(from), source, .. } => {
+            let digest = match builder.options.contexts.get(from) {
+                Some(NamedContext::Folder(_)) => builder.context_digest(at, Some(from), source)?,
+                _ => of(from)?,
+            };
+            format!("cache {id} {target} {digest} {source}")
+        }
         Mount::Tmpfs { target, size } => format!("tmpfs {target} {size:?}"),
         Mount::Secret { id, target, env, .. } => format!("secret {id} {target:?} {env:?}"),
         Mount::Ssh { id, target, .. } => format!("ssh {id} {target:?}"),
+    })
+}
+
+/// How the cache `id` is shared by a step that mounts it, perhaps more than once.
+fn strictest(mounts: &[Mount], id: &str) -> Option<Sharing> {
+    let of_it = mounts.iter().filter_map(|mount| match mount {
+        Mount::Cache { id: known, sharing, .. } if known == id => Some(*sharing),
+        _ => None,
+    });
+    of_it.max_by_key(|sharing| match sharing {
+        Sharing::Shared => 0,
+        Sharing::Private => 1,
+        Sharing::Locked => 2,
     })
 }
 
@@ -88,9 +111,19 @@ impl Mounted {
                     all.others.push(other);
                 }
                 Mount::Cache { id, target, readonly, sharing, from, source, mode, uid, gid } => {
-                    let path = all.cache(builder, at, (id, *sharing), (*mode, *uid, *gid), || {
-                        from.as_deref().map(|from| other(Some(from), source)).transpose()
-                    })?;
+                    // One folder that is mounted twice is locked once, as the strictest of both asks.
+                    let known = all.caches.iter().find(|(known, _)| known == id);
+                    let path = if let Some((_, path)) = known {
+                        path.clone()
+                    } else {
+                        let sharing = strictest(&run.mounts, id).unwrap_or(*sharing);
+                        let path =
+                            all.cache(builder, at, (id, sharing), (*mode, *uid, *gid), source, || {
+                                from.as_deref().map(|from| other(Some(from), source)).transpose()
+                            })?;
+                        all.caches.push((id.clone(), path.clone()));
+                        path
+                    };
                     let source = Source::Bind { path: path.into(), make: false, beneath: Beneath::Outside };
                     all.push(run, target, source, *readonly);
                 }
@@ -161,6 +194,7 @@ impl Mounted {
         at: Position,
         (id, sharing): (&str, Sharing),
         (mode, uid, gid): (u32, u32, u32),
+        source: &str,
         begins_with: impl FnOnce() -> Result<Option<Other>, BuildError>,
     ) -> Result<std::path::PathBuf, BuildError> {
         let mounts = builder.cache.mounts();
@@ -207,7 +241,7 @@ impl Mounted {
         };
         work(at, &job, ids)?;
         if let Some(other) = begins_with()? {
-            builder.fill(at, &folder, &other)?;
+            builder.fill(at, &folder, &other, source)?;
             self.others.push(other);
         }
         Ok(folder)

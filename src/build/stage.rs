@@ -16,6 +16,9 @@ use crate::tree::normalized;
 /// Where programs are looked for if neither base nor file say.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The most that a stage's instructions say, with every variable expanded, in bytes: all of it is kept in memory.
+const SIZE_LIMIT: usize = 8 << 20;
+
 /// The folder of the script that a here-document with a shebang is, while its step runs.
 const SCRIPTS: &str = "/dev/pipes";
 
@@ -32,9 +35,11 @@ pub struct StageState<'a> {
     /// Who made the image, by `MAINTAINER`.
     pub author: Option<String>,
     /// The stage's own arguments, in the order in which they were declared.
-    declared: Vec<(String, Option<String>)>,
+    pub declared: Vec<(String, Option<String>)>,
     /// Whether this stage has said what to run.
     has_cmd: bool,
+    /// How much its instructions have said, in bytes.
+    size: usize,
     /// Variables that nobody has set, and where they were asked for.
     unset: RefCell<Vec<(Position, String)>>,
 }
@@ -43,13 +48,25 @@ impl<'a> StageState<'a> {
     /// A stage that begins with an image, or a stage, of these settings.
     #[must_use]
     pub fn new(args: &'a Args, escape: char, settings: Settings) -> Self {
+        Self::upon(args, escape, settings, Vec::new())
+    }
+
+    /// The same for a stage that begins with another stage of the file, whose arguments it has.
+    #[must_use]
+    pub fn upon(
+        args: &'a Args,
+        escape: char,
+        settings: Settings,
+        declared: Vec<(String, Option<String>)>,
+    ) -> Self {
         Self {
             args,
             escape,
             settings,
             author: None,
-            declared: Vec::new(),
+            declared,
             has_cmd: false,
+            size: 0,
             unset: RefCell::default(),
         }
     }
@@ -71,6 +88,9 @@ impl<'a> StageState<'a> {
             Instruction::Arg(list) => {
                 for arg in list {
                     let value = self.args.of_stage(arg, &|name| self.lookup(name))?;
+                    // A name alone takes nothing away.
+                    let before = self.declared.iter().find(|(name, _)| *name == arg.name.text);
+                    let value = value.or_else(|| before.and_then(|(_, value)| value.clone()));
                     self.declared.retain(|(name, _)| *name != arg.name.text);
                     self.declared.push((arg.name.text.clone(), value));
                 }
@@ -162,7 +182,7 @@ impl<'a> StageState<'a> {
             }
             Instruction::Onbuild(inner) => {
                 let mut triggers = self.settings.texts("OnBuild");
-                triggers.push(inner.text.clone());
+                triggers.push(inner.whole());
                 self.settings.set("OnBuild", json!(triggers));
                 Action::None
             }
@@ -192,6 +212,12 @@ impl<'a> StageState<'a> {
             }
             _ => return Err(BuildError::at(located.at, "this instruction cannot stand here")),
         };
+        self.size += located.text.len() + created_by.as_ref().map_or(0, String::len);
+        if self.size > SIZE_LIMIT {
+            let message =
+                format!("the stage's history and config become larger than {} MiB", SIZE_LIMIT >> 20);
+            return Err(BuildError::hinted(located.at, message, "what is large belongs into files"));
+        }
         Ok(Step { at: located.at, created_by: created_by.unwrap_or_else(|| located.text.clone()), action })
     }
 
@@ -203,28 +229,34 @@ impl<'a> StageState<'a> {
     }
 
     fn word(&self, word: &Word) -> Result<String, BuildError> {
-        self.expanded(word, |expander, text| expander.word(text))
+        let lookup = |name: &str| self.lookup(name);
+        let expander = Expander::new(self.escape, &lookup);
+        let text = expander.word(&word.text);
+        self.known(word.at, expander, text)
     }
 
     fn words(&self, word: &Word) -> Result<Vec<String>, BuildError> {
-        self.expanded(word, |expander, text| expander.words(text))
-    }
-
-    fn expanded<T>(
-        &self,
-        word: &Word,
-        how: impl Fn(&Expander<'_>, &str) -> Result<T, ExpandError>,
-    ) -> Result<T, BuildError> {
         let lookup = |name: &str| self.lookup(name);
         let expander = Expander::new(self.escape, &lookup);
-        let expanded = how(&expander, &word.text).map_err(|err| BuildError::at(word.at, err.to_string()))?;
+        let texts = expander.words(&word.text);
+        self.known(word.at, expander, texts)
+    }
+
+    /// What was expanded; variables that nobody has set are remembered.
+    fn known<T>(
+        &self,
+        at: Position,
+        expander: Expander<'_>,
+        found: Result<T, ExpandError>,
+    ) -> Result<T, BuildError> {
+        let found = found.map_err(|err| BuildError::at(at, err.to_string()))?;
         // An argument without a value was declared, and the proxies need not be.
         let is_known = |name: &String| {
             self.declared.iter().any(|(known, _)| known == name) || PREDEFINED.contains(&name.as_str())
         };
         let unset = expander.unset().into_iter().filter(|name| !is_known(name));
-        self.unset.borrow_mut().extend(unset.map(|name| (word.at, name)));
-        Ok(expanded)
+        self.unset.borrow_mut().extend(unset.map(|name| (at, name)));
+        Ok(found)
     }
 
     /// Warnings about variables that the steps so far asked for and nobody has set.
@@ -446,6 +478,8 @@ fn ports(word: &Word, texts: &[String]) -> Result<Vec<String>, BuildError> {
             BuildError::hinted(word.at, message, "as in `80`, `53/udp` or `8000-8010`")
         };
         let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        // Of an address and a port outside, docker takes the one inside.
+        let range = range.rsplit_once(':').map_or(range, |(_, own)| own);
         let protocol = protocol.to_ascii_lowercase();
         if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {
             return Err(fault());

@@ -27,6 +27,8 @@ pub(super) struct Staged {
     pub(super) history: Vec<Event>,
     /// When the last layer was made, if one was.
     pub(super) created: Option<u64>,
+    /// Its arguments, which stages that begin with it have too.
+    pub(super) declared: Vec<(String, Option<String>)>,
 }
 
 /// A line of an image's history.

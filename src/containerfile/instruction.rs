@@ -36,6 +36,28 @@ pub struct Located {
     pub instruction: Instruction,
 }
 
+impl Located {
+    /// Its text with the bodies of its here-documents, which reads as the same instruction.
+    #[must_use]
+    pub fn whole(&self) -> String {
+        let inputs = |inputs: &[Input]| {
+            let heredoc = |input: &Input| match input {
+                Input::Heredoc(heredoc) => Some(heredoc.clone()),
+                Input::Path(_) => None,
+            };
+            inputs.iter().filter_map(heredoc).collect()
+        };
+        let heredocs: Vec<Heredoc> = match &self.instruction {
+            Instruction::Run(run) => run.heredocs.clone(),
+            Instruction::Copy(copy) => inputs(&copy.sources),
+            Instruction::Add(add) => inputs(&add.sources),
+            _ => Vec::new(),
+        };
+        let bodies = heredocs.iter().map(|it| format!("\n{}{}", it.body, it.name));
+        std::iter::once(self.text.clone()).chain(bodies).collect()
+    }
+}
+
 /// One instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

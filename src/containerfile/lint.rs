@@ -136,7 +136,7 @@ impl Linter {
                     for word in std::iter::once(&from.base).chain(&from.platform) {
                         let expander = Expander::new(escape, &lookup);
                         // What cannot be expanded is told when it is built.
-                        let Ok(expanded) = expander.word(&word.text) else { continue };
+                        let Ok(base) = expander.word(&word.text) else { continue };
                         let unset = expander.unset();
                         let undeclared =
                             unset.iter().find(|name| !global.iter().any(|(known, _)| known == name));
@@ -147,9 +147,7 @@ impl Linter {
                                 near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
                             let message = format!("no `ARG` before the first stage declares `{name}`{near}");
                             self.warn("UndefinedArgInFrom", word.at, message);
-                        } else if !unset.is_empty()
-                            && (expanded.is_empty() || expanded.ends_with([':', '@', '/']))
-                        {
+                        } else if !unset.is_empty() && (base.is_empty() || base.ends_with([':', '@', '/'])) {
                             let names = unset.join("`, `");
                             let message = format!(
                                 "`{}` names nothing as long as `{names}` is not given: a default in its `ARG` is missing",

@@ -34,6 +34,9 @@ pub struct Stage {
     pub instructions: Vec<Located>,
 }
 
+/// The most stages of a file: each is done by a thread of its own.
+const STAGES: usize = 250;
+
 impl Containerfile {
     /// Reads a file.
     ///
@@ -51,7 +54,12 @@ impl Containerfile {
         warnings.sort_by_key(|warning| warning.at);
         let (mut args, mut stages) = (Vec::new(), Vec::<Stage>::new());
         for located in all {
+            let count = stages.len();
             match (located.instruction, stages.last_mut()) {
+                (Instruction::From(_), Some(_)) if count >= STAGES => {
+                    let message = format!("there are more than {STAGES} stages");
+                    return Err(ContainerfileError::new(located.at, message));
+                }
                 (Instruction::From(from), _) => stages.push(Stage {
                     name: from.name.as_ref().map(|name| name.text.to_ascii_lowercase()),
                     from,

@@ -26,7 +26,7 @@ int main(int count, char **words) {
 }
 "#;
 
-/// A little of what a shell does, for images that have none: `mkdir`, `rm`, `write PATH TEXT`, `cat PATH`, `fail`.
+/// A little of what a shell does, for images that have none: `mkdir`, `rm`, `mv`, `ln`, `write PATH TEXT`, `cat PATH`, `fail`.
 const TOOL: &str = r#"
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +38,8 @@ int main(int count, char **words) {
         char *word = words[at];
         if (!strcmp(word, "mkdir")) { if (mkdir(words[++at], 0755)) return perror(words[at]), 1; }
         else if (!strcmp(word, "rm")) { if (unlink(words[++at]) && rmdir(words[at])) return perror(words[at]), 1; }
+        else if (!strcmp(word, "mv")) { char *from = words[++at]; if (rename(from, words[++at])) return perror(from), 1; }
+        else if (!strcmp(word, "ln")) { char *to = words[++at]; if (symlink(to, words[++at])) return perror(to), 1; }
         else if (!strcmp(word, "write")) {
             FILE *file = fopen(words[++at], "w");
             if (!file) return perror(words[at]), 1;

@@ -17,7 +17,7 @@ use crate::support::image::facts;
 use crate::support::{Cx, ran};
 
 /// Talks with others: `tcp PORT` says so and waits for the end there, `agent` reads what the agent of ssh says.
-const TALK: &str = r#"
+pub(crate) const TALK: &str = r#"
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,6 +125,15 @@ fn what_a_name_means_is_said_by_a_context() {
     build(&cx, &[&words[..], &["--build-context", "named=docker-image://first", "-t", "made"]].concat())
         .success();
     assert_eq!(cx.run(["run", "made", "/again", "cat", "/file"]).success(), "changed\n");
+    // A context takes the place of a stage of its name.
+    cx.file(
+        "ctx/Containerfile",
+        "FROM scratch AS other\nCOPY tool /file\nFROM base\nCOPY --from=other file /\n\
+         RUN --mount=from=other,target=/m [\"/tool\", \"cat\", \"/m/file\", \"cat\", \"/file\"]\n",
+    );
+    let out = build(&cx, &words);
+    assert_eq!(out.stderr.matches("changed\n").count(), 2, "{}", out.stderr);
+    out.success();
     let out =
         build(&cx, &["--build-context", "other=nowhere", "--build-context", "base=docker-image://first"]);
     assert_eq!(out.status, 2);

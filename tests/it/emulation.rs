@@ -81,11 +81,15 @@ fn mixed(cx: &Cx) -> String {
         script("empty", 0o755, "#! ");
         script("mode", 0o644, &format!("#!/t/{machine}"));
     }
+    written(cx, "mixed", files)
+}
+
+fn written(cx: &Cx, name: &str, files: Vec<LayerFile>) -> String {
     let config =
         r#"{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#;
     let config: ImageConfiguration = serde_json::from_str(config).unwrap();
     let layer = NewLayer { files, time: 0 };
-    let reference = format!("oci:{}:mixed", cx.path("mixed").display());
+    let reference = format!("oci:{}:{name}", cx.path(name).display());
     let image = NewImage { config, layers: vec![(&layer, History::default())] };
     image::write(&image, &reference.parse::<ImageRef>().unwrap(), &Access::default()).unwrap();
     reference
@@ -238,6 +242,85 @@ fn many_programs_at_once_and_in_a_row() {
         }
         let out = run(&cx, way, &image, &["/t/amd64", "threads", "/t/arm"]).success();
         assert_eq!(out, "160\n", "{way}");
+    }
+}
+
+/// What hangs, fails.
+fn run_soon(cx: &Cx, way: &str, image: &str, words: &[&str]) -> Ran {
+    let command = polyarch(cx, way);
+    let mut limited = cx.command("timeout");
+    limited.args(["-k", "5", "60"]).arg(command.get_program()).args(command.get_args());
+    ran(limited.arg(image).args(words))
+}
+
+#[test]
+fn threads_that_execute_programs_at_once_end_as_one() {
+    let cx = Cx::new();
+    let image = mixed(&cx);
+    for way in WAYS.into_iter().chain([OLD_TRACE]) {
+        for (caller, machine) in [("amd64", "mips"), ("i386", "arm"), ("amd64", "amd64")] {
+            let (caller, program) = (format!("/t/{caller}"), format!("/t/{machine}"));
+            let out = run_soon(&cx, way, &image, &[&caller, "race", "30", &program]).success();
+            assert_eq!(out, "30\n", "{way}: {program} from {caller}");
+        }
+    }
+}
+
+/// The start of a program that executes `/mips` in a way of its own and ends with the error if that fails.
+const ODD: &str = r#"
+__asm__(
+    ".macro words width\n .balign 8\n argv: .\\width path, exit, three, 0\n envp: .\\width 0\n .endm\n"
+    ".macro end\n neg %eax\n mov %eax, %edi\n mov $60, %eax\n syscall\n .endm\n"
+    ".section TEXTS\n"
+    "path: .asciz \"/mips\"\n exit: .asciz \"exit\"\n three: .asciz \"3\"\n words WIDTH\n"
+    ".text\n .globl _start\n _start:\n"
+    CODE
+    "end\n");
+"#;
+
+/// As `int $0x80`, which takes 32 bits of each register.
+const INT_80: &str = "mov $11, %eax\n mov $path, %ebx\n mov $argv, %ecx\n mov $envp, %edx\n int $0x80\n";
+const EXECVE: &str = "mov $59, %eax\n mov $path, %edi\n mov $argv, %esi\n mov $envp, %edx\n syscall\n";
+
+#[test]
+fn calls_of_programs_without_a_usual_stack_or_with_more_in_the_registers_than_counts() {
+    let cx = Cx::new();
+    let no_stack = "mov %rsp, %rbx\n and $-4096, %rbx\n sub $0x100000, %rbx\n mov $0x200, %ebp\n\
+        1: mov %rbx, %rdi\n mov $4096, %esi\n mov $11, %eax\n syscall\n\
+        add $4096, %rbx\n dec %ebp\n jnz 1b\n";
+    let high = "movabs $0x7fff00001234, %rbp\n movabs $0x123400000000, %rsi\n";
+    let at = "mov $322, %eax\n mov $-100, %edi\n mov $path, %esi\n mov $argv, %edx\n mov $envp, %r10d\n\
+        movabs $0x100000000, %r8\n syscall\n";
+    // Without any memory to write the emulator's path to, the kernel is left with a program that it cannot execute.
+    let refused = libc::ENOEXEC;
+    let cases: [(&str, &str, &str, String, [i32; 3]); 6] = [
+        ("clean", ".data", "long", format!("xor %ebp, %ebp\n{INT_80}"), [3; 3]),
+        ("high", ".data", "long", format!("{high}{INT_80}"), [3; 3]),
+        ("none", ".data", "quad", format!("xor %esp, %esp\n{EXECVE}"), [3; 3]),
+        ("stack", ".rodata", "quad", format!("xor %esp, %esp\n{EXECVE}"), [3; 3]),
+        ("nowhere", ".rodata", "quad", format!("{no_stack}{EXECVE}"), [3, refused, refused]),
+        ("flags", ".data", "quad", at.into(), [3; 3]),
+    ];
+    let mut files = vec![LayerFile {
+        path: "mips".into(),
+        mode: 0o755,
+        content: Content::Copy(program("mips-linux-gnu")),
+    }];
+    for (name, section, width, code, _) in &cases {
+        let source = ODD
+            .replace("TEXTS", section)
+            .replace("WIDTH", width)
+            .replace("CODE", &format!("\"{}\"", code.replace('\n', "\\n")));
+        let flags = ["-static", "-nostdlib", "-no-pie"];
+        let odd = compile(&Cc { triple: "x86_64-linux-gnu", flags: &flags, source: &source });
+        files.push(LayerFile { path: (*name).into(), mode: 0o755, content: Content::Copy(odd) });
+    }
+    let reference = written(&cx, "odd", files);
+    for (name, .., expected) in &cases {
+        for (way, expected) in WAYS.into_iter().chain([OLD_TRACE]).zip(expected) {
+            let out = run_soon(&cx, way, &reference, &[&format!("/{name}")]);
+            assert_eq!(out.status, *expected, "{way}: {name}: {}", out.stderr);
+        }
     }
 }
 

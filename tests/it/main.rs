@@ -10,6 +10,7 @@ mod binfmt_exec;
 mod build;
 mod build_bad;
 mod build_context;
+mod build_edges;
 mod build_options;
 mod build_remote;
 mod build_shared;

@@ -241,9 +241,12 @@ impl<'scope> StepWork<'scope, '_, '_> {
     /// Goes on to the step that `key` tells from others after those before it: it is done already, or for this process to do.
     pub(super) fn enter(&self, staged: &mut Staged, key: &str) -> Result<Found, BuildError> {
         let builder = self.builder;
-        staged.key = Digest::of(format!("{}\n{key}", staged.key).as_bytes());
-        let found =
-            builder.cache.enter(&staged.key, builder.options.no_cache, Whose::Everybodys, builder.signals)?;
+        // Where there is one id only, files belong to others than they should: they are no use where there are more, nor to other
+        // machines.
+        let (ids, whose) =
+            if builder.ids()?.is_single() { ("\none id", Whose::Own) } else { ("", Whose::Everybodys) };
+        staged.key = Digest::of(format!("{}\n{key}{ids}", staged.key).as_bytes());
+        let found = builder.cache.enter(&staged.key, builder.options.no_cache, whose, builder.signals)?;
         if matches!(found, Found::Miss(_)) {
             builder.surroundings.step(&self.label, self.text, false);
         }

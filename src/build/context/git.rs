@@ -10,6 +10,9 @@ use crate::build::taken::Match;
 use crate::containerfile::Ignore;
 use crate::progress::Progress;
 
+/// The fewest digits by which a commit is known, as git shows them.
+const SHORTEST: usize = 7;
+
 /// How much of what git says is shown, in characters.
 const SHOWN: usize = 600;
 
@@ -98,6 +101,12 @@ pub fn check_out(
     };
     git(&["-c", "advice.detachedHead=false", "checkout", "--quiet", "--force", commit.trim(), "--"])?;
     let commit = git(&["rev-parse", "--verify", "HEAD"])?.trim().to_owned();
+    if let Some(expected) = checksum
+        && (expected.len() < SHORTEST || !expected.bytes().all(|it| it.is_ascii_hexdigit()))
+    {
+        let reason = format!("`--checksum` takes a commit's digest, of which `{expected}` is none");
+        return Err(repository.failed(reason));
+    }
     if let Some(expected) = checksum
         && !commit.starts_with(&expected.to_ascii_lowercase())
     {

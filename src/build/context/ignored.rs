@@ -1,8 +1,10 @@
 //! The ignore file of a build.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
 
 use super::Context;
 use super::error::ContextError;
@@ -24,8 +26,14 @@ pub fn ignore_file(containerfile: Option<&Path>, context: &Context) -> Result<Ig
         name.push(".dockerignore");
         let shown = name.to_string_lossy().into_owned();
         let failed = |source| ContextError::Read { path: shown.clone(), source };
-        match File::open(&name) {
+        // A pipe is not waited for.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(&name, flags, Mode::empty()).map(File::from).map_err(io::Error::from);
+        match opened {
             Ok(file) => {
+                if !file.metadata().map_err(failed)?.is_file() {
+                    return Err(failed(io::Error::other("it is no regular file")));
+                }
                 let mut text = Vec::new();
                 file.take(SIZE_LIMIT + 1).read_to_end(&mut text).map_err(failed)?;
                 return parsed(&shown, &text);

@@ -8,10 +8,10 @@ mod write;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::owner::Owner;
@@ -20,8 +20,32 @@ use super::{Copying, Done, From, Refused, Stop, open};
 use crate::build::context::{Context, ContextError, plain};
 use crate::build::{Entry, Kind, Match};
 use crate::containerfile::Ignore;
+use crate::layer::DigestWriter;
 use chmod::Chmod;
-use write::Writer;
+use write::{Writer, changed};
+
+/// Opens a file that was one when it was found: it is neither followed nor waited for, should it be something else now.
+fn opened(path: &std::ffi::OsStr) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(changed()) }
+}
+
+/// The same for one that is to be unpacked, if it is what the step was begun with.
+fn verified(entry: &Entry) -> io::Result<File> {
+    let mut file = opened(&entry.file)?;
+    if let Kind::File { digest, .. } = &entry.kind
+        && !digest.is_empty()
+    {
+        let mut out = DigestWriter::new(io::sink());
+        io::copy(&mut file, &mut out)?;
+        if out.finish().1.to_string() != *digest {
+            return Err(changed());
+        }
+        io::Seek::rewind(&mut file)?;
+    }
+    Ok(file)
+}
 
 /// What every source of one instruction is copied by.
 struct Copier<'a> {
@@ -72,7 +96,7 @@ impl Copier<'_> {
             let is_folder = first.kind == Kind::Folder;
             let mut writer = self.writer(Path::new(&one.path), is_folder, done)?;
             for entry in &one.entries {
-                writer.put(entry, are_owned, &|| File::open(&entry.file))?;
+                writer.put(entry, are_owned, &|| opened(&entry.file))?;
             }
             writer.finish()?;
         }
@@ -162,7 +186,7 @@ impl Copier<'_> {
         let owners = if self.copying.owners { Owners::Kept } else { Owners::Caller };
         let unpacked = Unpacker::new(&place, Limits::default()).and_then(|unpacker| {
             let mut unpacker = unpacker.with_owners(owners);
-            let file = File::open(&entry.file).map_err(|source| crate::layer::LayerError::Read { source })?;
+            let file = verified(entry).map_err(|source| crate::layer::LayerError::Read { source })?;
             let plain = plain(file).map_err(|source| crate::layer::LayerError::Read { source })?;
             unpacker.apply(plain, None, &|| false)?;
             unpacker.finish()

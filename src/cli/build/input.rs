@@ -28,7 +28,7 @@ pub(in crate::cli) struct Input {
     /// The file's path, for the ignore file beside it.
     file: Option<PathBuf>,
     /// What keeps a context that was unpacked, until the build has ended.
-    _unpacked: Option<Folder>,
+    unpacked: Option<Folder>,
 }
 
 impl Input {
@@ -47,7 +47,7 @@ impl Input {
                     text,
                     folder: context.into(),
                     file: None,
-                    _unpacked: None,
+                    unpacked: None,
                 });
             }
             if !context.is_dir() {
@@ -82,7 +82,7 @@ impl Input {
         input.take(MOST).read_to_end(&mut text).context("reading standard input")?;
         match file {
             Some(file) => Self::of(place, file.into(), Some(folder)),
-            None => Ok(Self { name: STDIN.into(), text, folder: place, file: None, _unpacked: Some(folder) }),
+            None => Ok(Self { name: STDIN.into(), text, folder: place, file: None, unpacked: Some(folder) }),
         }
     }
 
@@ -91,7 +91,7 @@ impl Input {
         let mut text = Vec::new();
         let open = std::fs::File::open(&file).with_context(doing)?;
         open.take(MOST).read_to_end(&mut text).with_context(doing)?;
-        Ok(Self { name: file.display().to_string(), text, folder, file: Some(file), _unpacked: unpacked })
+        Ok(Self { name: file.display().to_string(), text, folder, file: Some(file), unpacked })
     }
 
     pub(super) fn containerfile(&self) -> anyhow::Result<Containerfile> {
@@ -102,6 +102,17 @@ impl Input {
     }
 
     pub(super) fn context(&self) -> anyhow::Result<Context> {
+        if let (Some(file), Some(_)) = (&self.file, &self.unpacked)
+            && file.starts_with(self.folder.canonicalize().unwrap_or_default())
+        {
+            let mut beside = file.clone().into_os_string();
+            beside.push(".dockerignore");
+            let beside = PathBuf::from(beside);
+            if beside.symlink_metadata().is_ok() {
+                // A link in an archive may lead anywhere.
+                inside(&self.folder, &beside)?;
+            }
+        }
         let whole = Context::open(&self.folder, Ignore::default())?;
         let ignore = ignore_file(self.file.as_deref(), &whole)?;
         Ok(Context::open(&self.folder, ignore)?)

@@ -42,6 +42,8 @@ pub(super) struct Status {
     pub(super) inner_process: u32,
     /// Its process as the tracer sees it.
     pub(super) process: i32,
+    /// Who traces it; 0 where nobody does.
+    pub(super) tracer: i32,
 }
 
 impl Status {
@@ -55,9 +57,10 @@ impl Status {
             let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
             Some(line.split_ascii_whitespace())
         };
-        let number = |key: &str, index: usize| fields(key)?.nth(index)?.parse().ok();
+        let number = |key: &str| -> Option<i32> { fields(key)?.next()?.parse().ok() };
         // The fourth is the one for files.
-        let (uid, gid) = (number("Uid", 3)?, number("Gid", 3)?);
+        let id = |key: &str| -> Option<u32> { fields(key)?.nth(3)?.parse().ok() };
+        let (uid, gid) = (id("Uid")?, id("Gid")?);
         let groups = fields("Groups")?.map(str::parse).collect::<Result<_, _>>().ok()?;
         let effective = u64::from_str_radix(fields("CapEff")?.next()?, 16).ok()?;
         let effective = CapabilitySet::from_bits_retain(effective);
@@ -71,7 +74,8 @@ impl Status {
             },
             inner_thread: last("NSpid")?,
             inner_process: last("NStgid")?,
-            process: fields("Tgid")?.next()?.parse().ok()?,
+            process: number("Tgid")?,
+            tracer: number("TracerPid")?,
         })
     }
 }
@@ -147,11 +151,14 @@ mod tests {
 
     #[test]
     fn a_status_is_read() {
-        let text = "Name:\tUid:\t9\nTgid:\t900\nUid:\t0\t1\t2\t3\nGid:\t4\t5\t6\t7\nGroups:\t8 9 \nNStgid:\t900\t12\t2\n\
+        let text = "Name:\tUid:\t9\nTgid:\t900\nTracerPid:\t7\nUid:\t0\t1\t2\t3\nGid:\t4\t5\t6\t7\nGroups:\t8 9 \nNStgid:\t900\t12\t2\n\
             NSpid:\t901\t13\t3\nCapEff:\t00000000a80425fb\n";
         let status = Status::parse(text).unwrap();
         let credentials = Credentials { uid: 3, gid: 7, groups: vec![8, 9], overrides: true };
-        assert_eq!(status, Status { credentials, inner_thread: 3, inner_process: 2, process: 900 });
+        assert_eq!(
+            status,
+            Status { credentials, inner_thread: 3, inner_process: 2, process: 900, tracer: 7 }
+        );
         let plain = Status::parse(&text.replace("a80425fb", "a80425f9").replace("8 9", "")).unwrap();
         assert!(!plain.credentials.overrides && plain.credentials.groups.is_empty());
         assert_eq!(Status::parse("Uid:\t0\n"), None);

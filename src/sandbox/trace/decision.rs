@@ -26,8 +26,8 @@ const NAME_MOST: usize = 15;
 /// So many names are given to emulators; after these they go by their own.
 const NAMES_MOST: usize = 4096;
 /// Flags of `execveat`.
-const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
-const AT_EMPTY_PATH: u64 = 0x1000;
+const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
+const AT_EMPTY_PATH: u32 = 0x1000;
 
 /// What to do with a call.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl<'a> Judge<'a> {
         let memory = memory(pid)?;
         let path = text_at(&memory, given[usize::from(call.at)])?;
         let called =
-            if call.at { at(&view, &path, given[0], given[4])? } else { plain(&view, path.clone())? };
+            if call.at { at(&view, &path, given[0], given[4] as u32)? } else { plain(&view, path.clone())? };
         let look =
             |path: &[u8]| view.executable(path, Base::WorkingDirectory, true).ok().map(|sight| sight.head);
         Ok(match verdict::judge(self.handlers, called, look) {
@@ -179,7 +179,7 @@ fn plain(view: &View<'_>, path: Vec<u8>) -> Result<Called, Errno> {
 }
 
 /// What `execveat` is called with. Interpreters get such a file by a name in `/dev/fd`.
-fn at(view: &View<'_>, path: &[u8], folder: u64, flags: u64) -> Result<Called, Errno> {
+fn at(view: &View<'_>, path: &[u8], folder: u64, flags: u32) -> Result<Called, Errno> {
     let number = (folder as u32).cast_signed();
     if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
         // Unknown, or one that asks about the file itself (`AT_EXECVE_CHECK`).

@@ -53,7 +53,9 @@ impl Listener {
         let call = host.calls.iter().find(|call| (call.arch, call.number) == (arch, number));
         let pid = Pid::from_raw(asked.pid.cast_signed());
         if let (Some(call), Some(pid)) = (call, pid) {
-            return Ok(Some(Question { id: asked.id, pid, call, arguments: asked.data.args }));
+            // A program of 64 bits can make a call of 32, and then the kernel shows the registers whole.
+            let arguments = asked.data.args.map(|value| call.shape.counted(value));
+            return Ok(Some(Question { id: asked.id, pid, call, arguments }));
         }
         // The filter asks about nothing else; and whoever asks is in the namespace of this process or beneath it.
         self.answer(asked.id, Answer::GoOn);

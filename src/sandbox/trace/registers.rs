@@ -54,7 +54,17 @@ const TICKET: u64 = 0xe5ca_9ead_f00d_5eed;
 impl Shape {
     /// The ticket, as wide as the call takes it.
     pub(super) const fn ticket(&self) -> u64 {
-        if self.counts == 8 { TICKET } else { TICKET & 0xffff_ffff }
+        self.counted(TICKET)
+    }
+
+    /// What a call sees of a register's value.
+    pub(super) const fn counted(&self, value: u64) -> u64 {
+        if self.counts == 8 { value } else { value & 0xffff_ffff }
+    }
+
+    /// The last address that an argument can name.
+    pub(super) const fn last_address(&self) -> u64 {
+        self.counted(u64::MAX)
     }
 }
 
@@ -86,8 +96,7 @@ impl Registers {
     }
 
     pub(super) fn argument(&self, shape: &Shape, number: usize) -> u64 {
-        let value = self.get(shape, shape.arguments[number]);
-        if shape.counts == 4 { value & 0xffff_ffff } else { value }
+        shape.counted(self.get(shape, shape.arguments[number]))
     }
 
     /// All arguments of the system call.

@@ -1,10 +1,12 @@
 //! The tracer's loop.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -32,7 +34,7 @@ const LIST_MOST: usize = 16 << 20;
 /// How much of a list is read at a time; most end within it.
 const LIST_STEP: usize = 4096;
 /// How often a container whose first process is emulated is looked at; see [`procfs::deadly_wait`].
-const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+const LOOK: Duration = Duration::from_millis(50);
 /// So often before it counts as not emulated.
 const LOOKS: u32 = 20;
 /// Signals that stop a process.
@@ -75,11 +77,15 @@ impl Traced<'_> {
             own: &own,
             listener: None,
             stages: HashMap::new(),
+            waiting: Vec::new(),
             is_first_emulated: false,
             looks: 0,
             killed_by: None,
         };
-        let code = tracer.run(&children)?;
+        let code = tracer.run(&children).inspect_err(|_| {
+            // Nobody would answer it any more.
+            let _ = rustix::process::kill_process(self.first, Signal::KILL);
+        })?;
         Ok(u8::try_from(code).unwrap_or(u8::MAX))
     }
 }
@@ -91,8 +97,12 @@ struct Tracer<'a> {
     judge: Judge<'a>,
     own: &'a Own,
     listener: Option<Listener>,
-    /// The calls that are being changed, by thread.
-    stages: HashMap<Pid, Stage>,
+    /// The calls that are being changed, by thread. Where the kernel asks, no process has two: one that executes a program keeps the
+    /// others of its process from being attached until it has, and waits itself until they have ended, which those that are attached
+    /// only do when the tracer has heard of it.
+    stages: HashMap<Pid, Held>,
+    /// Questions of threads whose process has another that is in [`Self::stages`], with the number of that process.
+    waiting: Vec<(i32, Question)>,
     /// Whether what the first process runs now is an emulator, which a tracer sent it to or which the image executes by itself.
     is_first_emulated: bool,
     /// How often it is looked at whether it is, until it is known.
@@ -100,14 +110,31 @@ struct Tracer<'a> {
     killed_by: Option<i32>,
 }
 
-/// How far a thread has come whose call is changed.
+/// A thread whose call is changed.
+#[derive(Debug)]
+struct Held {
+    /// Its process.
+    process: i32,
+    stage: Stage,
+}
+
+/// What a thread is summoned for.
+#[derive(Debug)]
+struct Summons {
+    question: Question,
+    emulation: Emulation,
+    /// Its memory, opened before it was attached: kernels before 5.8 keep a thread's memory closed while another executes a program.
+    memory: File,
+}
+
+/// How far it has come.
 #[derive(Debug)]
 enum Stage {
     /// It waited for an answer, and is on its way out of the call, where it stops. There is nothing to change where it was taken for
     /// another.
-    Summoned(Option<(Question, Emulation)>),
+    Summoned(Option<Summons>),
     /// It is about to make the call again.
-    Returning(Question, Emulation),
+    Returning(Summons),
     /// The call is changed, and goes on.
     Changed(Box<Pending>),
 }
@@ -126,18 +153,22 @@ enum Change {
     Emulate { arguments: Vec<Argument>, first: Vec<Argument>, scratch: Scratch },
     /// It is to fail with this error.
     Refuse(Errno),
+    /// The kernel has the word for it, and does not ask again.
+    Leave,
 }
 
 impl Tracer<'_> {
     fn run(mut self, children: &Children) -> Result<i32, Errno> {
         let mut is_orphaned = false;
         let mut awaits_listener = self.traced.means == Means::Listening;
+        let mut next_look = Instant::now();
         loop {
             while let Some((pid, status)) = changed()? {
                 if let Some(code) = self.changed(pid, status)? {
                     return Ok(code);
                 }
             }
+            self.ask_again();
             let mut fds = vec![PollFd::new(children, PollFlags::IN)];
             if !is_orphaned {
                 fds.push(PollFd::from_borrowed_fd(self.traced.lifeline, PollFlags::empty()));
@@ -151,13 +182,18 @@ impl Tracer<'_> {
                 && self.traced.is_spared
                 && (self.is_first_emulated || self.looks > 0)
                 && self.killed_by.is_none();
-            let polled = rustix::event::poll(&mut fds, watches.then_some(&LOOK));
+            let left = Timespec::try_from(next_look.saturating_duration_since(Instant::now())).ok();
+            let polled = rustix::event::poll(&mut fds, left.as_ref().filter(|_| watches));
             let [child, supervisor, asked] = revents(&fds, is_orphaned);
             match polled {
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(errno),
-                Ok(0) => self.look()?,
                 Ok(_) => {}
+            }
+            // However busy the others keep this process.
+            if watches && Instant::now() >= next_look {
+                self.look()?;
+                next_look = Instant::now() + LOOK;
             }
             if !child.is_empty() {
                 children.heard();
@@ -180,7 +216,11 @@ impl Tracer<'_> {
                 Some(_) => self.listener = None,
                 None => {
                     awaits_listener = false;
-                    let fds = self.traced.line.hear(LISTENER).unwrap_or_default();
+                    let fds = match self.traced.line.hear(LISTENER) {
+                        // It has ended before, and says why elsewhere.
+                        Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => Vec::new(),
+                        other => other.map_err(|err| Errno::from_io_error(&err).unwrap_or(Errno::IO))?,
+                    };
                     self.listener = fds.into_iter().next().map(Listener::new);
                 }
             }
@@ -213,16 +253,25 @@ impl Tracer<'_> {
         let raw = status.as_raw();
         if let Some(signal) = status.stopping_signal() {
             // What is stopped can be killed at any moment; then the next status says so.
-            let _ = match self.traced.means {
-                Means::Following => self.stopped(pid, signal, raw >> 16),
-                Means::Listening => self.came(pid, signal, raw >> 16),
-            };
+            match self.traced.means {
+                Means::Following => drop(self.stopped(pid, signal, raw >> 16)),
+                Means::Listening => {
+                    let process =
+                        self.stages.get(&pid).map_or(pid.as_raw_nonzero().get(), |held| held.process);
+                    if self.came(pid, signal, raw >> 16).is_err() && ptrace::let_go(pid, 0).is_err() {
+                        // It is held until that is heard.
+                        self.hold(pid, process, Stage::Summoned(None));
+                    }
+                }
+            }
             if self.traced.means == Means::Following && self.own.was_another() {
                 lifeline::hold(self.traced.lifeline)?;
             }
             return Ok(None);
         }
-        self.stages.remove(&pid);
+        // Whoever is told of last has the number of its process, whatever it was called while it was attached.
+        let number = pid.as_raw_nonzero().get();
+        self.stages.retain(|thread, held| *thread != pid && held.process != number);
         if pid != self.traced.first {
             return Ok(None);
         }
@@ -232,8 +281,61 @@ impl Tracer<'_> {
         Ok(status.exit_status())
     }
 
+    fn hold(&mut self, pid: Pid, process: i32, stage: Stage) {
+        self.stages.insert(pid, Held { process, stage });
+    }
+
+    /// The questions of those whose process has no thread attached any more.
+    fn ask_again(&mut self) {
+        let (later, now): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|(process, _)| self.stages.values().any(|held| held.process == *process));
+        self.waiting = later;
+        for (_, question) in now {
+            // Most have ended meanwhile, since a program has been executed in their place.
+            if self.listener.as_ref().is_some_and(|listener| listener.is_open(&question)) {
+                self.asked(question);
+            }
+        }
+    }
+
     /// A program is about to be executed, by a thread that waits for an answer.
     fn asked(&mut self, question: Question) {
+        if self.stages.is_empty() {
+            return self.answer(question);
+        }
+        let Ok(status) = status(question.pid) else {
+            // It has ended.
+            return self.leave(&question);
+        };
+        let process = status.process;
+        if let Some(first) = Pid::from_raw(process)
+            && self.stages.contains_key(&first)
+            && !is_own(first)
+        {
+            // Another thread has executed a program and taken the place of the first, of whose end nobody is told.
+            self.stages.remove(&first);
+        }
+        if self.stages.contains_key(&question.pid) {
+            // It was summoned for an earlier question, and stops before it asks again.
+            if let Some(listener) = &self.listener {
+                listener.settle(&question, AGAIN);
+            }
+        } else if self.stages.values().any(|held| held.process == process) {
+            self.waiting.push((process, question));
+        } else {
+            self.answer(question);
+        }
+    }
+
+    fn leave(&self, question: &Question) {
+        if let Some(listener) = &self.listener {
+            listener.leave(question);
+        }
+    }
+
+    /// Answers a thread of whose process none is attached.
+    fn answer(&mut self, question: Question) {
         let decision = self.judge.decide(question.pid, question.call, &question.arguments);
         let Some(listener) = &self.listener else { return };
         match decision {
@@ -246,18 +348,22 @@ impl Tracer<'_> {
             }
             Decision::Refuse(errno) => listener.settle(&question, -errno.raw_os_error()),
             Decision::Emulate(emulation) => {
+                let (Ok(status), Ok(memory)) = (status(question.pid), memory(question.pid)) else {
+                    return listener.leave(&question);
+                };
                 if let Err(errno) = ptrace::attach(question.pid) {
                     // A debugger in the container may have come first.
                     listener.settle(&question, -errno.raw_os_error());
                     return;
                 }
                 // Until here another could have got its number.
-                let summoned = listener.is_open(&question).then_some((question, emulation));
-                if ptrace::interrupt(question.pid).is_ok() {
-                    self.stages.insert(question.pid, Stage::Summoned(summoned));
-                }
+                let summons = Summons { question, emulation, memory };
+                let summons = listener.is_open(&question).then_some(summons);
+                // Where this fails it has been killed, which is heard of.
+                let _ = ptrace::interrupt(question.pid);
                 // Where the thread is on its way already this comes too late, and is not needed.
                 listener.settle(&question, AGAIN);
+                self.hold(question.pid, status.process, Stage::Summoned(summons));
             }
         }
     }
@@ -269,27 +375,34 @@ impl Tracer<'_> {
             self.executed(pid)?;
             return ptrace::let_go(pid, 0);
         }
-        match (self.stages.remove(&pid), event) {
-            (Some(Stage::Summoned(Some((question, emulation)))), ptrace::EVENT_STOP)
-                if !STOPS.contains(&signal) =>
-            {
-                self.keep_from_signals(&question)?;
-                self.stages.insert(pid, Stage::Returning(question, emulation));
+        let Some(Held { process, stage }) = self.stages.remove(&pid) else {
+            return ptrace::let_go(pid, if event == 0 && !is_call { signal } else { 0 });
+        };
+        match (stage, event) {
+            (Stage::Summoned(Some(summons)), ptrace::EVENT_STOP) if !STOPS.contains(&signal) => {
+                self.keep_from_signals(&summons.question)?;
+                self.hold(pid, process, Stage::Returning(summons));
                 ptrace::finish_call(pid)
             }
-            (Some(Stage::Returning(question, emulation)), _) if is_call => {
+            (Stage::Summoned(Some(summons)), 0) if !is_call => {
+                self.keep_from_signals(&summons.question)?;
+                ptrace::let_go(pid, signal)
+            }
+            (Stage::Returning(Summons { question, emulation, memory }), _) if is_call => {
                 let before = ptrace::registers(pid)?;
                 let Question { call, arguments, .. } = question;
                 if before.number(call.shape) != call.number || before.arguments(call.shape) != arguments {
                     // The handler of a signal came first. When the call is made again all begins anew.
                     return ptrace::let_go(pid, 0);
                 }
-                let changed = emulate(pid, call, &before, emulation);
-                let Ok(pending) = changed else { return ptrace::let_go(pid, 0) };
-                self.stages.insert(pid, Stage::Changed(pending));
+                let pending = match emulate(pid, call, &before, emulation, &memory) {
+                    Ok(pending) => pending,
+                    Err(_) => leave(pid, call, &before)?,
+                };
+                self.hold(pid, process, Stage::Changed(pending));
                 ptrace::finish_call(pid)
             }
-            (Some(Stage::Changed(pending)), _) if is_call => {
+            (Stage::Changed(pending), _) if is_call => {
                 restore(pid, &pending)?;
                 ptrace::let_go(pid, 0)
             }
@@ -321,7 +434,7 @@ impl Tracer<'_> {
             }
             ptrace::EVENT_STOP if STOPS.contains(&signal) => ptrace::stay_stopped(pid),
             0 if signal == libc::SIGTRAP | 0x80 => {
-                if let Some(Stage::Changed(pending)) = self.stages.remove(&pid) {
+                if let Some(Held { stage: Stage::Changed(pending), .. }) = self.stages.remove(&pid) {
                     restore(pid, &pending)?;
                 }
                 ptrace::go_on(pid, 0)
@@ -336,9 +449,7 @@ impl Tracer<'_> {
         // An emulator whose guest dies of a signal takes back its own handler and sends itself that signal. In a
         // container's first process the kernel discards it, and the emulator would wait for ever.
         let is_firsts = |pid: Pid| {
-            let thread = format!("/proc/{}", pid.as_raw_nonzero());
-            Status::of(Path::new(&thread))
-                .is_ok_and(|status| status.process == self.traced.first.as_raw_nonzero().get())
+            status(pid).is_ok_and(|status| status.process == self.traced.first.as_raw_nonzero().get())
         };
         if self.is_first_emulated
             && self.traced.is_spared
@@ -355,7 +466,8 @@ impl Tracer<'_> {
     /// A program is about to be executed, by a thread that has stopped.
     fn call(&mut self, pid: Pid) -> Result<(), Errno> {
         if let Ok(Some(pending)) = self.change(pid) {
-            self.stages.insert(pid, Stage::Changed(pending));
+            // Here it is no matter of which process it is.
+            self.hold(pid, pid.as_raw_nonzero().get(), Stage::Changed(pending));
             return ptrace::finish_call(pid);
         }
         // Whatever kept it from being looked at, the kernel has the word for it.
@@ -368,7 +480,7 @@ impl Tracer<'_> {
         let before = ptrace::registers(pid)?;
         match self.judge.decide(pid, call, &before.arguments(call.shape)) {
             Decision::Leave => Ok(None),
-            Decision::Emulate(emulation) => emulate(pid, call, &before, emulation).map(Some),
+            Decision::Emulate(emulation) => emulate(pid, call, &before, emulation, &memory(pid)?).map(Some),
             Decision::Refuse(errno) => {
                 // No path at all makes it fail; with what, is changed when it has.
                 let mut after = before;
@@ -386,11 +498,12 @@ impl Tracer<'_> {
         let stage = former.and_then(|former| self.stages.remove(&former));
         self.stages.remove(&pid);
         let change = match stage {
-            Some(Stage::Changed(pending)) => Some(pending.change),
+            Some(Held { stage: Stage::Changed(pending), .. }) => Some(pending.change),
             _ => None,
         };
         let emulated = match change {
-            Some(Change::Emulate { mut arguments, first, .. }) => {
+            Some(Change::Emulate { mut arguments, first, scratch }) => {
+                scratch.give_back();
                 if !first.is_empty() && self.judge.is_first_of_all() {
                     arguments.splice(1..1, first);
                 }
@@ -459,14 +572,19 @@ fn emulate(
     call: &'static Call,
     before: &Registers,
     emulation: Emulation,
+    memory: &File,
 ) -> Result<Box<Pending>, Errno> {
     let Emulation { mut path, arguments, first } = emulation;
     path.push(0);
-    let address =
-        before.stack(call.shape).checked_sub(RED_ZONE + path.len() as u64).ok_or(Errno::FAULT)? & !15;
-    let scratch = Scratch::write(memory(pid)?, address, &path)?;
+    let last = call.shape.last_address();
+    let scratch = before
+        .stack(call.shape)
+        .checked_sub(RED_ZONE + path.len() as u64)
+        .filter(|address| *address <= last)
+        .and_then(|address| Scratch::write(memory, address & !15, &path).ok());
+    let scratch = scratch.map_or_else(|| Scratch::borrow(pid, memory, &path, last), Ok)?;
     let mut after = *before;
-    after.set_argument(call.shape, usize::from(call.at), address);
+    after.set_argument(call.shape, usize::from(call.at), scratch.address());
     if call.at {
         after.set_argument(call.shape, 4, 0);
     }
@@ -478,6 +596,24 @@ fn emulate(
     Ok(Box::new(Pending { call, before: *before, change: Change::Emulate { arguments, first, scratch } }))
 }
 
+/// Has the kernel not ask about a call again.
+fn leave(pid: Pid, call: &'static Call, before: &Registers) -> Result<Box<Pending>, Errno> {
+    let mut after = *before;
+    after.set_argument(call.shape, SIXTH, call.shape.ticket());
+    ptrace::set_registers(pid, &after)?;
+    Ok(Box::new(Pending { call, before: *before, change: Change::Leave }))
+}
+
+fn status(pid: Pid) -> io::Result<Status> {
+    Status::of(Path::new(&format!("/proc/{}", pid.as_raw_nonzero())))
+}
+
+/// Whether this process traces the thread.
+fn is_own(pid: Pid) -> bool {
+    let own = rustix::thread::gettid().as_raw_nonzero().get();
+    status(pid).is_ok_and(|status| status.tracer == own)
+}
+
 /// A call that was changed has failed: all is as the caller left it, but for the result.
 fn restore(pid: Pid, pending: &Pending) -> Result<(), Errno> {
     let Pending { call, before, change } = pending;
@@ -485,6 +621,7 @@ fn restore(pid: Pid, pending: &Pending) -> Result<(), Errno> {
     registers.restore_arguments(call.shape, before);
     match change {
         Change::Emulate { scratch, .. } => scratch.put_back(),
+        Change::Leave => {}
         Change::Refuse(errno) => {
             // Anything else is a call that is to be made again.
             if registers.result(call.shape) == -Errno::FAULT.raw_os_error() {

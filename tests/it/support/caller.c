@@ -27,6 +27,8 @@ static void *in_thread(void *argv) { execv(((char **)argv)[0], argv); printf("%s
 static void leave(int signal) { (void)signal; _exit(7); }
 static void nothing(int signal) { (void)signal; }
 static void *wait_for_ever(void *nothing) { for (;;) pause(); return nothing; }
+static pthread_barrier_t begin;
+static void *races(void *argv) { pthread_barrier_wait(&begin); return in_thread(argv); }
 static int ended_well(const char *what, int status) {
     int right = WIFEXITED(status) && WEXITSTATUS(status) == 4;
     if (!right) printf("%s: status %x\n", what, status);
@@ -346,6 +348,23 @@ int main(int argc, char **argv) {
         long right = 0;
         for (int i = 0; i < 8; i++) { void *count; pthread_join(threads[i], &count); right += (long)count; }
         printf("%ld\n", right);
+    }
+    else if (!strcmp(word, "race")) {
+        /* All threads of a process execute a program at the same moment, and one of them wins. */
+        int right = 0, status;
+        for (int i = atoi(argv[2]); i > 0; i--) {
+            pid_t child = fork();
+            if (child == 0) {
+                char *words[] = {argv[3], "exit", "4", NULL};
+                pthread_t thread;
+                pthread_barrier_init(&begin, NULL, 8);
+                for (int j = 0; j < 7; j++) pthread_create(&thread, NULL, races, words);
+                races(words);
+            }
+            waitpid(child, &status, 0);
+            right += ended_well("race", status);
+        }
+        printf("%d\n", right);
     }
     else if (!strcmp(word, "root")) { if (chroot("/c") || chdir("/")) return 9; execv(argv[2], (char *[]){"zero", "args", NULL}); printf("%s\n", reason()); }
     else if (!strcmp(word, "case")) { machine = argv[2]; one(argv[3]); }

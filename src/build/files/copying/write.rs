@@ -14,6 +14,12 @@ use super::super::place::{look, open_in};
 use super::super::{Done, Refused, Stop};
 use super::chmod::Chmod;
 use crate::build::{Entry, Kind};
+use crate::layer::DigestWriter;
+
+/// A file of the context is no longer what the step was begun with.
+pub(super) fn changed() -> io::Error {
+    io::Error::other("it has changed since the build began to read it; build again")
+}
 
 /// What is set on a file.
 #[derive(Debug, Clone, Copy)]
@@ -116,13 +122,22 @@ impl<'a> Writer<'a> {
                 let own = format!("/proc/self/fd/{}", first.as_raw_fd());
                 Ok(rustix::fs::linkat(CWD, own, parent, name, AtFlags::SYMLINK_FOLLOW)?)
             }
-            Kind::File { .. } => {
+            Kind::File { digest, .. } => {
                 let flags =
                     OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let mode = Mode::from_raw_mode(0o600);
                 let mut file = File::from(rustix::fs::openat(parent, name, flags, mode)?);
-                // The kernel shares the blocks where the file system can.
-                io::copy(&mut open()?, &mut file)?;
+                if digest.is_empty() {
+                    // The kernel shares the blocks where the file system can.
+                    io::copy(&mut open()?, &mut file)?;
+                } else {
+                    // What the cache knows the step by is what must be in it.
+                    let mut out = DigestWriter::new(&mut file);
+                    io::copy(&mut open()?, &mut out)?;
+                    if out.finish().1.to_string() != *digest {
+                        return Err(changed());
+                    }
+                }
                 set(&file, &meta)
             }
             Kind::Folder => Ok(()),
