@@ -284,6 +284,7 @@ impl BuildArgs {
                 ("--include", !self.include.is_empty()),
                 ("--component", !self.components.is_empty()),
                 ("--lock", self.lock.is_some()),
+                ("--sources", self.sources != "mirror"),
             ];
             refuse(&recipe.name, "is made by stages", &given)?;
         }
@@ -293,7 +294,9 @@ impl BuildArgs {
         let is_native = catalogue
             .target(&Platform::host().to_string())
             .is_ok_and(|own| own.runs_natively(&target.qemu.guest));
-        if !is_native && self.emulator.is_none() {
+        // Stages ask for one where a step of theirs is foreign.
+        let is_needed = !is_native && recipe.kind != Kind::Containerfile;
+        if is_needed && self.emulator.is_none() {
             let guest = catalogue.guest(&target.qemu.guest)?;
             let options = Options { given: None, cache: &cache, search: &search };
             super::emulator::find_or_fetch(guest, &Platform::host(), options, printer)?;

@@ -122,6 +122,12 @@ pub fn prune(
         };
         add(path, reason);
     }
+    for path in cache::entries(&cache.join("debian/sources"))? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_digest = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_damaged = is_digest && probe::sha256(&path)? != name;
+        add(path, if is_damaged { Some(Reason::Damaged) } else { (!is_digest).then_some(Reason::Left) });
+    }
     for path in cache::entries(&cache.join("debian/indexes"))? {
         let modified = path.metadata().and_then(|metadata| metadata.modified()).ok();
         let age = modified.and_then(|time| SystemTime::now().duration_since(time).ok());

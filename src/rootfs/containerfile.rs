@@ -4,8 +4,10 @@
 //! source package, verified by the signed index. Its steps have no network: nothing else comes in. What its stage makes is kept as one layer.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -13,7 +15,7 @@ use super::debian::{self, Lock};
 use super::{Containerfile, Kept, Machine, Made, RootfsError, recipes};
 use crate::build::context::Context;
 use crate::build::{self, NamedContext, Options, Surroundings, Wanted};
-use crate::containerfile::{self, Ignore, SIZE_LIMIT};
+use crate::containerfile::{self, Ignore, Input, Instruction, Mount, SIZE_LIMIT, Word};
 use crate::debian::{DebianError, SourcePackage};
 use crate::image::{Access, ImageRef};
 use crate::layer::{Digest, MergeOptions, merge};
@@ -32,6 +34,19 @@ const LARGEST: u64 = 64 << 20;
 
 /// The name of the image that the Containerfile begins with.
 const BUILDER: &str = "builder";
+
+/// The name of the folder of source packages.
+const SOURCE: &str = "source";
+
+/// Modes of what is written for the Containerfile, whoever writes it.
+const PLAIN: u32 = 0o644;
+const EXECUTABLE: u32 = 0o755;
+
+/// A file of a recipe's folder.
+struct Given {
+    mode: u32,
+    content: Vec<u8>,
+}
 
 /// What is to be made.
 #[derive(Debug)]
@@ -133,11 +148,11 @@ impl<'a> Plan<'a> {
     }
 
     /// The files of the recipe's folder, by name.
-    fn files(&self, of: &debian::Request<'_>) -> Result<BTreeMap<String, Vec<u8>>, RootfsError> {
+    fn files(&self, of: &debian::Request<'_>) -> Result<BTreeMap<OsString, Given>, RootfsError> {
         let Some(beside) = &of.recipe.folder else {
             let prefix = format!("{}/", self.how.context.display());
             let own = EMBEDDED.iter().filter_map(|(name, content)| {
-                Some((name.strip_prefix(&prefix)?.to_owned(), content.to_vec()))
+                Some((name.strip_prefix(&prefix)?.into(), Given { mode: PLAIN, content: content.to_vec() }))
             });
             return Ok(own.collect());
         };
@@ -146,14 +161,19 @@ impl<'a> Plan<'a> {
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(&folder).map_err(|source| read(&folder, source))? {
             let path = entry.map_err(|source| read(&folder, source))?.path();
+            // A link may lead anywhere, and a pipe would be waited for.
+            let there = fs::symlink_metadata(&path).map_err(|source| read(&path, source))?;
+            if !there.is_file() {
+                return Err(read(&path, io::Error::other("a recipe's folder holds plain files alone")));
+            }
+            let mode = if there.permissions().mode() & 0o100 == 0 { PLAIN } else { EXECUTABLE };
             let mut content = Vec::new();
             let file = File::open(&path).map_err(|source| read(&path, source))?;
             file.take(LARGEST + 1).read_to_end(&mut content).map_err(|source| read(&path, source))?;
             if content.len() as u64 > LARGEST {
                 return Err(read(&path, io::Error::other(format!("it is larger than {LARGEST} bytes"))));
             }
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            files.insert(name, content);
+            files.insert(path.file_name().unwrap_or_default().to_owned(), Given { mode, content });
         }
         Ok(files)
     }
@@ -179,22 +199,27 @@ impl<'a> Plan<'a> {
     fn key(
         &self,
         of: &debian::Request<'_>,
-        files: &BTreeMap<String, Vec<u8>>,
+        files: &BTreeMap<OsString, Given>,
         lock: &Lock,
         sources: &[SourcePackage],
         time: u64,
     ) -> Digest {
         use std::fmt::Write as _;
+        let target = of.target;
         let mut text = format!(
-            "polyarch rootfs containerfile {FORMAT}\n{}\n{}\n{}\n{time}\n{:?}\n",
+            "polyarch rootfs containerfile {FORMAT}\n{}\n{} {} {:?}\n{}\n{time}\n{:?}\n{}\n",
             env!("CARGO_PKG_VERSION"),
-            of.target.name,
+            target.name,
+            target.platform,
+            target.qemu.cpu,
             self.variant,
-            self.machine.args
+            self.machine.args,
+            debian::form(self.debian)
         );
         // Writing to a string cannot fail.
-        for (name, content) in files {
-            let _ = writeln!(text, "{name:?} {}", Digest::of(content));
+        for (name, file) in files {
+            let name = name.as_encoded_bytes().escape_ascii();
+            let _ = writeln!(text, "\"{name}\" {:o} {}", file.mode, Digest::of(&file.content));
         }
         for file in sources.iter().flat_map(|package| &package.files) {
             let _ = writeln!(text, "{} {}", file.name, file.sha256);
@@ -207,7 +232,7 @@ impl<'a> Plan<'a> {
     fn make(
         &self,
         request: &Request<'_>,
-        files: &BTreeMap<String, Vec<u8>>,
+        files: &BTreeMap<OsString, Given>,
         builder: &Made,
         sources: &[SourcePackage],
         (key, time): (&Digest, u64),
@@ -220,25 +245,31 @@ impl<'a> Plan<'a> {
         let layout = folder.path().join("layout");
         let image = ImageRef::Oci { dir: layout.clone(), tag: Some(BUILDER.into()) };
         builder.image(&image, &Access::default())?;
-        let source = fetch(of, sources, &folder.path().join("source"), progress)?;
+        let source = fetch(of, sources, &folder.path().join(SOURCE), progress)?;
         let context = folder.path().join("context");
         let written = |path: &Path, source| RootfsError::File { doing: "writing", path: path.into(), source };
         fs::create_dir(&context).map_err(|source| written(&context, source))?;
-        for (name, content) in files {
+        for (name, file) in files {
             let path = context.join(name);
-            fs::write(&path, content).map_err(|source| written(&path, source))?;
+            fs::write(&path, &file.content)
+                .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(file.mode)))
+                .map_err(|source| written(&path, source))?;
         }
         let open = |folder: &Path| {
             Context::open(folder, Ignore::default())
                 .map_err(|source| RootfsError::Context { source: Box::new(source) })
         };
-        let text = files.get("Containerfile").map(Vec::as_slice).unwrap_or_default();
+        let text =
+            files.get(OsStr::new("Containerfile")).map(|file| file.content.as_slice()).unwrap_or_default();
+        let unfit = |reason| RootfsError::NoContainerfile { folder: self.how.context.clone(), reason };
         if text.len() > SIZE_LIMIT || text.is_empty() {
-            let reason = "is missing, empty or too large".into();
-            return Err(RootfsError::NoContainerfile { folder: self.how.context.clone(), reason });
+            return Err(unfit("is missing, empty or too large".into()));
         }
         let failed = |source| RootfsError::Stages { source: Box::new(source) };
         let file = containerfile::Containerfile::parse(text).map_err(|err| failed(err.into()))?;
+        if let Some((at, what)) = stranger(&file) {
+            return Err(unfit(format!("takes `{what}` at line {at}, which nothing verifies")));
+        }
         let confine = Confine::new(&ConfineOptions::default())
             .map_err(|source| RootfsError::Confine { source: Box::new(source) })?;
         let options = Options {
@@ -248,7 +279,7 @@ impl<'a> Plan<'a> {
             context: open(&context)?,
             contexts: BTreeMap::from([
                 (BUILDER.into(), NamedContext::Image(image.to_string())),
-                ("source".into(), NamedContext::Folder(open(&source)?)),
+                (SOURCE.into(), NamedContext::Folder(open(&source)?)),
             ]),
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
@@ -276,6 +307,47 @@ impl<'a> Plan<'a> {
         drop(task);
         kept
     }
+}
+
+/// What a Containerfile takes from elsewhere than the builder, the sources, its own folder and its stages, and the line: an image, or an address.
+fn stranger(file: &containerfile::Containerfile) -> Option<(usize, String)> {
+    let mut stages: Vec<String> = Vec::new();
+    for stage in &file.stages {
+        let is_own = |name: &str| {
+            let name = name.to_ascii_lowercase();
+            [BUILDER, SOURCE, "scratch"].contains(&name.as_str())
+                || stages.contains(&name)
+                || name.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        let base = &stage.from.base;
+        if !is_own(&base.text) {
+            return Some((base.at.line, base.text.clone()));
+        }
+        for located in &stage.instructions {
+            let (froms, sources): (Vec<String>, &[Input]) = match &located.instruction {
+                Instruction::Copy(copy) => (copy.from.iter().map(|from| from.text.clone()).collect(), &[]),
+                Instruction::Add(add) => (Vec::new(), &add.sources),
+                Instruction::Run(run) => {
+                    let from = |word: &Word| match Mount::parse(&word.text) {
+                        Ok(Mount::Bind { from, .. } | Mount::Cache { from, .. }) => from,
+                        _ => None,
+                    };
+                    (run.mounts.iter().filter_map(from).collect(), &[])
+                }
+                _ => continue,
+            };
+            let is_address = |input: &&Input| matches!(input, Input::Path(path) if path.text.contains("://") || path.text.contains('$') || path.text.starts_with("git@"));
+            let address = sources.iter().find(is_address).map(|input| match input {
+                Input::Path(path) => path.text.clone(),
+                Input::Heredoc(heredoc) => heredoc.name.clone(),
+            });
+            if let Some(what) = froms.into_iter().find(|from| !is_own(from)).or(address) {
+                return Some((located.at.line, what));
+            }
+        }
+        stages.extend(stage.name.clone());
+    }
+    None
 }
 
 /// Puts the files of each source package into a folder of its name beneath `folder`.

@@ -1,6 +1,7 @@
 //! `rootfs`: recipes, and roots made from small archives of our own. Debian's own is made by `scripts/test` and `scripts/test-roots`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::Value;
@@ -529,6 +530,7 @@ fn stages_of_a_containerfile_become_a_root() {
     cx.file("stages.toml", STAGES);
     cx.file("stages/Containerfile", STEPS);
     cx.file("stages/words", "big\n");
+    ran(cx.command("chmod").args(["745", "stages/words"])).success();
     let stages = |args: &[&str]| {
         let mut command = cx.granted("");
         command.env_remove("SOURCE_DATE_EPOCH").args(["-v", "rootfs", "build", "./stages.toml", "--keyring"]);
@@ -568,6 +570,8 @@ fn stages_of_a_containerfile_become_a_root() {
     assert_eq!(mipsbe(&["-o", "oci:images:greet", "--no-cache"]).success(), out);
     mipsbe(&["-o", "./more", "--variant", "more"]).success();
     assert_eq!(read("more/more"), "big\n");
+    // Whether it may be executed, and no more, is as it is there.
+    assert_eq!(fs::metadata(cx.path("more/more")).unwrap().permissions().mode() & 0o7777, 0o755);
     cx.file("stages/words", "small\n");
     mipsbe(&["-o", "./small"]).success();
     assert_eq!(read("small/greet"), "hello small data world for linux/mips\n");
@@ -584,6 +588,23 @@ fn stages_of_a_containerfile_become_a_root() {
     assert!(err.contains("no variant `huge`") && err.contains("plain, more"), "{err}");
     let err = mipsbe(&["--lock", "x", "-o", "./none"]).failure(2);
     assert!(err.contains("is made by stages, which has no use for `--lock`"), "{err}");
+    let err = mipsbe(&["--sources", "none", "-o", "./none"]).failure(2);
+    assert!(err.contains("is made by stages, which has no use for `--sources`"), "{err}");
+    for (line, what) in [
+        ("FROM alpine:3\n", "alpine:3"),
+        ("FROM scratch AS x\nCOPY --from=alpine:3 /a /\n", "alpine:3"),
+        ("FROM scratch AS x\nADD https://example.invalid/a /\n", "https://example.invalid/a"),
+        ("FROM builder AS x\nRUN --mount=from=alpine:3,target=/x true\n", "alpine:3"),
+    ] {
+        cx.file("stages/Containerfile", format!("{line}{STEPS}"));
+        let err = mipsbe(&["-o", "./none"]).failure(2);
+        assert!(err.contains(&format!("takes `{what}` at line")), "{line}: {err}");
+    }
+    cx.file("stages/Containerfile", STEPS);
+    std::os::unix::fs::symlink("/etc/passwd", cx.path("stages/link")).unwrap();
+    let err = mipsbe(&["-o", "./none"]).failure(2);
+    assert!(err.contains("stages/link") && err.contains("plain files alone"), "{err}");
+    fs::remove_file(cx.path("stages/link")).unwrap();
     cx.file("stages.toml", STAGES.replace("[\"hello\"]", "[\"nowhere\"]"));
     let err = mipsbe(&["-o", "./none"]).failure(2);
     assert!(err.contains("finding the source packages") && err.contains("`nowhere`"), "{err}");

@@ -34,6 +34,11 @@ use crate::target::Target;
 /// Changes with everything that makes other roots of the same packages.
 const FORMAT: u32 = 1;
 
+/// What of the recipe, and of this program, decides over the roots that it makes of the same packages.
+pub(super) fn form(recipe: &super::Recipe) -> String {
+    format!("{FORMAT} {}", serde_json::to_string(&recipe.debian).unwrap_or_default())
+}
+
 /// How many package files are fetched at once.
 const TRANSFERS: usize = 6;
 
