@@ -68,11 +68,13 @@ impl Args {
             Format::Text => {
                 let done = if dry_run { "would be removed" } else { "removed" };
                 let Removed { layers, mounts, size, in_use, kept, .. } = removed;
-                let folders = if mounts > 0 { format!(" and {mounts} folders") } else { String::new() };
+                let folders =
+                    if mounts > 0 { format!(" and {mounts} folders of mounts") } else { String::new() };
                 let used =
                     if in_use > 0 { format!(", {in_use} of them used by builds") } else { String::new() };
                 let (size, kept) = (HumanBytes(size), HumanBytes(kept));
-                writeln!(out, "{layers} layers{folders} of {size} {done}; {kept} stay{used}")
+                let all = if layers == 1 { "layer" } else { "layers" };
+                writeln!(out, "{layers} {all}{folders} of {size} {done}; {kept} stay{used}")
             }
         }
         .and_then(|()| out.flush())

@@ -216,6 +216,8 @@ fn foreign_steps_have_the_emulator_and_the_cpu_that_are_asked_for() {
         let err = build(&cx, &["--platform", wrong]).failure(2);
         assert!(err.contains(wrong), "{err}");
     }
+    let err = build(&cx, &["--platform", "routeros/mipsb"]).failure(2);
+    assert!(err.contains("did you mean `routeros/mipsbe`?"), "{err}");
     let err = build(&cx, &["--platform", "linux/mips", "--cpu", "no-such-cpu"]).failure(2);
     assert!(err.contains("no-such-cpu"), "{err}");
     let err = build(&cx, &["--platform", "linux/mips", "--emulator", "ctx/prog", "--no-cache"]).failure(2);

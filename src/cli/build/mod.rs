@@ -156,7 +156,7 @@ fn wanted(text: &str) -> Result<Wanted, String> {
         (Ok(target), Ok(platform)) if target.platform == platform => Ok(Wanted { platform, cpu: None }),
         (Ok(target), _) => Ok(Wanted { platform: target.platform, cpu: target.qemu.cpu }),
         (Err(_), Ok(platform)) if platform.os == Platform::host().os => Ok(Wanted { platform, cpu: None }),
-        (Err(err), _) => Err(err.to_string()),
+        (Err(err), _) => Err(err.hint().map_or_else(|| err.to_string(), |hint| format!("{err}; {hint}"))),
     }
 }
 
