@@ -64,6 +64,18 @@ struct Plan<'a> {
     label: String,
 }
 
+/// Lets go whoever waits for a stage, should its thread end without having said how it went.
+struct Settled<'a>(Option<&'a OnceLock<Option<Staged>>>);
+
+impl Drop for Settled<'_> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.0 {
+            // What was said stays.
+            let _ = slot.set(None);
+        }
+    }
+}
+
 /// Another root that a step reads from.
 #[derive(Debug)]
 pub(super) struct Other {
@@ -102,6 +114,7 @@ pub(super) fn build(
             for number in 0..plan.nodes.len() {
                 let (builder, failures) = (&builder, &failures);
                 scope.spawn(move || {
+                    let _settled = Settled(plan.slots.get(number));
                     let mut handles = Vec::new();
                     let staged = builder.stage(scope, plan, number, &mut handles);
                     let failed = |err: BuildError| {

@@ -17,7 +17,7 @@ use crate::sandbox::{FILES, Signals, WHOLE};
 
 pub(super) const LOCK: &str = "lock";
 const BLOB: &str = "blob";
-const RECORD: &str = "layer.json";
+pub(super) const RECORD: &str = "layer.json";
 /// How often a lock that another process holds is tried, since waiting for it would keep a signal waiting too.
 const AGAIN: Duration = Duration::from_millis(10);
 

@@ -10,7 +10,7 @@ use super::step::Run;
 use super::{BuildError, NamedContext};
 use crate::containerfile::{Mount, Position, Sharing};
 use crate::layer::Digest;
-use crate::sandbox::{Beneath, Folder, Source, Volume};
+use crate::sandbox::{Beneath, Folder, Source, Volume, remove_files};
 
 /// How often a lock is tried.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -229,6 +229,24 @@ impl Mounted {
         if folder.is_dir() {
             return Ok(folder);
         }
+        // It has its name once it is as it will be, whoever else wants it and whenever this is killed.
+        let making = mounts.join("making.lock");
+        let lock = File::options().create(true).truncate(false).write(true).open(&making);
+        let lock = lock.map_err(failed(&making))?;
+        while let Err(err) = lock.try_lock() {
+            if let TryLockError::Error(source) = err {
+                return Err(failed(&making)(source));
+            }
+            if let Some(signal) = builder.signals.interrupted() {
+                return Err(BuildError::Interrupted { signal });
+            }
+            std::thread::sleep(AGAIN);
+        }
+        if folder.is_dir() {
+            return Ok(folder);
+        }
+        let begun = folder.with_extension("new");
+        remove_files(&begun, builder.ids()?);
         let run = Folder::new(&builder.options.cache.join("run"))
             .map_err(|source| BuildError::Sandbox { at, source: Box::new(source) })?;
         let ids = builder.ids()?;
@@ -236,14 +254,15 @@ impl Mounted {
             folder: run.path().into(),
             root: None,
             sources: Vec::new(),
-            work: Work::Cache { path: folder.clone().into(), uid, gid, mode, owners: !ids.is_single() },
+            work: Work::Cache { path: begun.clone().into(), uid, gid, mode, owners: !ids.is_single() },
             commit: None,
         };
         work(at, &job, ids)?;
         if let Some(other) = begins_with()? {
-            builder.fill(at, &folder, &other, source)?;
+            builder.fill(at, &begun, &other, source)?;
             self.others.push(other);
         }
+        fs::rename(&begun, &folder).map_err(failed(&folder))?;
         Ok(folder)
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::cache::{LOCK, Record, failed};
+use super::cache::{LOCK, RECORD, Record, failed};
 use super::{BuildError, Cache};
 
 /// What is to be removed.
@@ -111,6 +111,8 @@ impl Cache {
                 continue;
             }
             if !pruning.dry_run {
+                // Without it a layer is none, should only a part of it be gone in the end.
+                let _ = fs::remove_file(one.path.join(RECORD));
                 remove(&one.path);
             }
             removed.size += one.size;

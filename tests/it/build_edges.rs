@@ -130,6 +130,21 @@ fn a_cache_begins_with_what_it_is_told_to_and_may_be_mounted_twice() {
         assert!(out.stderr.contains(part), "{part}: {}", out.stderr);
     }
     out.success();
+    // One that was being made when its build was killed is made anew.
+    let mounts = cx.path("home/.cache/polyarch/build/mounts");
+    for folder in
+        fs::read_dir(&mounts).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir())
+    {
+        fs::remove_file(folder.join("x")).unwrap_or_default();
+        fs::rename(&folder, folder.with_extension("new")).unwrap();
+    }
+    let out = build(&cx, &["--no-cache"]);
+    assert!(out.stderr.contains("| begins\n"), "{}", out.stderr);
+    out.success();
+    let begun = fs::read_dir(&mounts)
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|it| it == "new"));
+    assert_eq!(begun.count(), 0);
     assert_clean(&cx);
 }
 
